@@ -1,0 +1,29 @@
+"""pgcourse: a course on policy gradients. Submodules load when first used, so that ``pgcourse --help`` needs no torch."""
+
+import importlib
+
+__version__ = "0.1.0"
+__all__ = [
+    "algorithms",
+    "budget",
+    "distributions",
+    "envs",
+    "exact",
+    "gradients",
+    "grading",
+    "history",
+    "nn",
+    "notebooks",
+    "plots",
+    "policies",
+    "returns",
+    "rng",
+    "rollout",
+    "widgets",
+]
+
+
+def __getattr__(name: str):
+    if name in __all__:
+        return importlib.import_module(f"pgcourse.{name}")
+    raise AttributeError(f"module 'pgcourse' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -1,0 +1,122 @@
+"""REINFORCE. Lecture 04, algorithm 4.1; Williams (1992), "Simple statistical gradient-following algorithms".
+
+    repeat
+        play E whole episodes with pi_theta
+        G_t = sum_{k >= t} discount^(k - t) r_k                                           (4.5)
+        theta <- theta + step_size * mean_e sum_t weight_t grad log pi_theta(a_t | s_t)   (4.4)
+
+Where this file deviates from the pure estimator ``gradients.score_function``, each by a choice below:
+
+- ``keep_discount=False``: the factor discount^t in front of G_t is dropped, so late steps count as much as early ones.
+- ``standardise=True``: weight_t is G_t minus its batch mean, divided by its batch standard deviation. The mean is a baseline
+  that has seen the action (a bias of order 1 / E); the division sets the length of the step. (Lecture 05.)
+- the step is Adam's, with the gradient clipped to ``max_gradient_norm``, not plain gradient ascent.
+- the surrogate is divided by the mean episode length, so that one step size serves short and long episodes. Adam makes this
+  immaterial except through clipping.
+
+With ``keep_discount=True, standardise=False`` the loss is minus the pure surrogate, over the mean episode length.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .. import gradients, nn, policies, returns
+from ..envs.base import Env
+from ..history import History, Progress
+from ..policies import Policy
+from ..rng import Rng
+from ..rollout import Rollout, episodes
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of REINFORCE. The defaults suit CartPole-v1."""
+
+    environments: int = 10
+    """Episodes per update and replica, E."""
+    iterations: int = 200
+    """Updates of the policy."""
+    discount: float = 0.99
+    """gamma, in [0, 1]."""
+    step_size: float = 1e-2
+    """Adam's step size, > 0."""
+    max_gradient_norm: float = 1.0
+    """A replica's gradient is shortened to this length where it is longer, > 0."""
+    keep_discount: bool = False
+    """Whether discount^t stays in front of G_t, as the pure estimator has it."""
+    standardise: bool = True
+    """Whether the weights are shifted to mean 0 and scaled to standard deviation 1 over the batch."""
+    hidden: tuple[int, ...] = policies.HIDDEN
+    """Units of the policy's hidden layers."""
+
+    def __post_init__(self):
+        for name in ("environments", "iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("step_size", "max_gradient_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
+        if not 0 <= self.discount <= 1:
+            raise ValueError(f"discount is {self.discount}; it must lie in [0, 1].")
+        if min(self.hidden, default=1) < 1:
+            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: a linear policy).")
+
+
+def weights(reward: Float[Tensor, "T E"], valid: Bool[Tensor, "T E"], config: Config) -> Float[Tensor, "T E"]:
+    """How strongly each step's log-probability is pushed: reward-to-go, one learner's."""
+    weight = returns.to_go(reward, config.discount, valid=valid)
+    if config.keep_discount:
+        weight = weight * returns.powers(config.discount, len(weight), weight)
+    if config.standardise:
+        count = valid.sum()
+        mean = (weight * valid).sum() / count
+        variance = ((weight - mean).square() * valid).sum() / count
+        weight = (weight - mean) / (variance.sqrt() + 1e-8)
+    return weight
+
+
+def loss(
+    log_probability: Float[Tensor, "T E"], reward: Float[Tensor, "T E"], valid: Bool[Tensor, "T E"], config: Config
+) -> Float[Tensor, ""]:
+    """One learner's loss, whose gradient is minus (4.4) over the mean episode length; its value means nothing."""
+    surrogate = gradients.score_surrogate(log_probability, weights(reward, valid, config), valid)
+    return -surrogate / valid.sum(0).to(surrogate.dtype).mean()
+
+
+def update(
+    policy: Policy, optimizer: nn.Adam, batch: Rollout, config: Config, loss: Callable[..., Tensor]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """One step for every replica; returns metrics [R] and which replicas could take it [R]."""
+    law = policy(batch.observation)
+    losses = loss(law.log_prob(batch.action), batch.reward, batch.valid, config)  # [R]
+    finite = optimizer.step(losses)
+    entropy = (law.entropy().detach() * batch.valid).sum((1, 2)) / batch.steps
+    return {"return": batch.episode_return.mean(1), "loss": losses.detach(), "entropy": entropy}, finite
+
+
+def train(
+    env: Env,
+    config: Config,
+    rng: Rng,
+    *,
+    loss: Callable[..., Tensor] = loss,
+    progress: Progress | None = None,
+) -> tuple[Policy, History]:
+    """Train one policy per seed of ``rng``; returns them and what happened.
+
+    ``loss(log_probability, reward, valid, config)`` is one learner's, [time, env] -> a number; it is lifted over replicas.
+    """
+    policy = policies.for_env(env, rng, config.hidden)
+    optimizer = nn.Adam(policy, config.step_size, config.max_gradient_norm)
+    loss = nn.lift(loss)
+    history = History(rng.seeds)
+    for _ in history.iterate(config.iterations, progress):
+        batch = episodes(env, policy, rng, config.environments)
+        metrics, finite = update(policy, optimizer, batch, config, loss)
+        history.append(metrics, batch.steps)
+        rng = history.stop(finite, batch, optimizer, rng)
+    optimizer.restore()
+    return policy, history

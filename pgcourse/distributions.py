@@ -1,0 +1,126 @@
+"""Distributions that sample from noise they are given.
+
+Handing the noise in *is* reparameterization: the same noise gives the same sample, so common random numbers and whole rollouts
+drawn at once come for free. Shapes follow torch: leading axes are free (``[R, T, E]``); the last axis of a Normal is the event.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+D = TypeVar("D", "Normal", "Categorical", "Deterministic")
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Independent Gaussians, N(mean, exp(log_std)^2) in each coordinate of the last axis. mean, log_std: [..., A]."""
+
+    mean: Tensor
+    log_std: Tensor
+    noise_kind: ClassVar[str] = "normal"
+
+    @property
+    def std(self) -> Tensor:
+        return self.log_std.exp()
+
+    @property
+    def mode(self) -> Tensor:
+        return self.mean
+
+    def rsample(self, noise: Tensor) -> Tensor:
+        """mean + std * noise, differentiable in both; noise: [..., A], standard normal."""
+        return self.mean + self.std * noise
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The same sample, cut off from the gradient."""
+        return self.rsample(noise).detach()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value) = -sum_i [((value_i - mean_i) / std_i)^2 / 2 + log std_i + log(2 pi) / 2]; [..., A] -> [...]."""
+        z = (value - self.mean) * (-self.log_std).exp()
+        return -(0.5 * z.square() + self.log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """sum_i [log std_i + log(2 pi e) / 2], in nats; [...]."""
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def kl(self, other: "Normal") -> Tensor:
+        """KL(self || other) = sum_i [log(s'/s) + (s^2 + (m - m')^2) / (2 s'^2) - 1/2], in nats; [...]."""
+        ratio = (2 * (self.log_std - other.log_std)).exp()
+        shift = ((self.mean - other.mean) * (-other.log_std).exp()).square()
+        return 0.5 * (ratio + shift - 1 - 2 * (self.log_std - other.log_std)).sum(-1)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of n outcomes with probabilities softmax(logits). logits: [..., n]; samples are int64 [...]."""
+
+    logits: Tensor
+    noise_kind: ClassVar[str] = "uniform"
+
+    @property
+    def probabilities(self) -> Tensor:
+        return self.logits.softmax(-1)
+
+    @property
+    def mode(self) -> Tensor:
+        return self.logits.argmax(-1)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The outcome whose interval of the cumulative distribution holds ``noise`` (uniform on [0, 1), [...])."""
+        edges = self.probabilities[..., :-1].cumsum(-1)  # the last edge is 1: leaving it out leaves rounding no room
+        return (noise.unsqueeze(-1) >= edges).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log softmax(logits)[value]; int64 [...] -> [...]."""
+        log_p = self.logits.log_softmax(-1)
+        shape = torch.broadcast_shapes(log_p.shape[:-1], value.shape)
+        return log_p.expand(*shape, -1).gather(-1, value.expand(shape).unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """-sum_a p(a) log p(a), in nats; [...]."""
+        log_p = self.logits.log_softmax(-1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+    def kl(self, other: "Categorical") -> Tensor:
+        """KL(self || other) = sum_a p(a) [log p(a) - log q(a)], in nats; [...]."""
+        log_p = self.logits.log_softmax(-1)
+        return (log_p.exp() * (log_p - other.logits.log_softmax(-1))).sum(-1)
+
+
+@dataclass(frozen=True)
+class Deterministic:
+    """All probability on one value [..., A]; there is no noise to give."""
+
+    value: Tensor
+    noise_kind: ClassVar[None] = None
+
+    @property
+    def mode(self) -> Tensor:
+        return self.value
+
+    def rsample(self, noise: None = None) -> Tensor:
+        """The value, differentiable."""
+        return self.value
+
+    def sample(self, noise: None = None) -> Tensor:
+        """The value, cut off from the gradient."""
+        return self.value.detach()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """0 where ``value`` is the one possible value, minus infinity elsewhere; [..., A] -> [...]."""
+        same = (value == self.value).all(-1)
+        return torch.where(same, 0.0, -math.inf).to(self.value.dtype)
+
+
+Distribution = Normal | Categorical | Deterministic
+
+
+def stack(distributions: Sequence[D], axis: int) -> D:
+    """Many distributions of one kind as one, with a new axis: the time axis of a rollout."""
+    first = distributions[0]
+    return type(first)(*(torch.stack([getattr(d, f.name) for d in distributions], axis) for f in fields(first)))

@@ -1,0 +1,256 @@
+"""Layers, optimizers and ``lift``: one learner's computation done for R learners at once.
+
+Every parameter has a leading replica axis. Losses come out as [R] and are summed before the gradient is taken, so that each
+replica's gradient is its own.
+"""
+
+import itertools
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .rng import Rng
+
+
+class MLP(torch.nn.Module):
+    """R fully connected networks of one shape: x -> W_L act(... act(W_1 x + b_1) ...) + b_L.
+
+    sizes: numbers of units from input to output. Weights are [R, in, out], drawn from N(0, 1 / in); ``output_scale``
+    multiplies those of the last layer, so that a policy can begin close to indifferent. Biases [R, 1, out] begin at 0.
+    """
+
+    def __init__(
+        self,
+        rng: Rng,
+        sizes: Sequence[int],
+        activation: Callable[[Tensor], Tensor] = torch.tanh,
+        output_scale: float = 1.0,
+    ):
+        super().__init__()
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"sizes are {tuple(sizes)}; give at least an input and an output size, each >= 1.")
+        self.sizes = tuple(sizes)
+        self.activation = activation
+        layers = list(itertools.pairwise(sizes))
+        scales = [1.0] * (len(layers) - 1) + [output_scale]
+        self.weights = torch.nn.ParameterList(
+            rng.normal(n, m) * (scale / n**0.5) for (n, m), scale in zip(layers, scales, strict=True)
+        )
+        self.biases = torch.nn.ParameterList(torch.zeros(len(rng), 1, m, device=rng.device, dtype=rng.dtype) for _, m in layers)
+
+    def forward(self, x: Float[Tensor, "R *batch n"]) -> Float[Tensor, "R *batch m"]:
+        replicas = len(self.biases[0])
+        if x.shape[-1] != self.sizes[0] or x.shape[0] != replicas:
+            raise ValueError(
+                f"the network got an input of shape {tuple(x.shape)}; it takes [{replicas}, ..., {self.sizes[0]}]: "
+                f"{replicas} replicas first, {self.sizes[0]} features last."
+            )
+        hidden = x.reshape(replicas, -1, x.shape[-1])
+        last = len(self.sizes) - 2
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer < last:
+                hidden = self.activation(hidden)
+        return hidden.reshape(*x.shape[:-1], self.sizes[-1])
+
+
+def flat_gradient(objective: Float[Tensor, " R"], parameters: Iterable[Tensor]) -> Float[Tensor, "R P"]:
+    """Each replica's gradient of its own objective, all parameters in one row.
+
+    Summing over replicas first is what keeps them apart: replica r's parameters reach no other term of the sum.
+    """
+    parameters = list(parameters)
+    gradients = torch.autograd.grad(objective.sum(), parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+
+
+class _Optimizer(ABC):
+    """What the optimizers share: per-replica clipping, freezing of replicas that are not finite, and compaction."""
+
+    def __init__(self, module: torch.nn.Module, step_size: float, max_gradient_norm: float | None = None):
+        if not step_size > 0:
+            raise ValueError(f"step_size is {step_size}; it must be > 0 (3e-3 is a common choice for a small network).")
+        self.parameters = list(module.parameters())
+        self.step_size = step_size
+        self.max_gradient_norm = max_gradient_norm
+        self.replicas = len(self.parameters[0])
+        self.index = torch.arange(self.replicas)
+        """Which of the original replicas the rows are; fewer once some have stopped."""
+        self._parked: list[tuple[Tensor, list[Tensor]]] = []
+
+    def step(self, losses: Float[Tensor, " R"]) -> Bool[Tensor, " R"]:
+        """Descend each replica's loss by one step; returns which replicas could.
+
+        A replica whose loss or gradient is not finite keeps its weights and its optimizer state as they were: it is the
+        *update* that is masked (a loss set to zero would still move Adam, and its gradient would still be NaN).
+        """
+        gradient = flat_gradient(losses, self.parameters)
+        norm = torch.linalg.vector_norm(gradient, dim=1)
+        finite = torch.isfinite(losses.detach()) & torch.isfinite(norm)
+        if self.max_gradient_norm is not None:
+            gradient = gradient * (self.max_gradient_norm / norm.clamp(min=self.max_gradient_norm)).unsqueeze(1)
+        alive = finite.unsqueeze(1)
+        step = self._direction(torch.where(alive, gradient, 0), alive.to(gradient.dtype))
+        with torch.no_grad():
+            parts = step.split([parameter[0].numel() for parameter in self.parameters], 1)
+            for parameter, part in zip(self.parameters, parts, strict=True):
+                parameter.sub_(part.reshape(parameter.shape), alpha=self.step_size)
+        return finite
+
+    @abstractmethod
+    def _direction(self, gradient: Tensor, alive: Tensor) -> Tensor:
+        """The step before the step size, [R, P]; zero, with the state untouched, where ``alive`` [R, 1] is 0."""
+
+    @abstractmethod
+    def _select(self, keep: Tensor) -> None:
+        """Keep only these rows of the optimizer's own state."""
+
+    def select(self, keep: Bool[Tensor, " R"]) -> None:
+        """Go on with some replicas only; the others' weights are put aside until ``restore``."""
+        rows = keep.cpu()
+        self._parked.append((self.index[~rows], [parameter.detach()[~keep].clone() for parameter in self.parameters]))
+        self.index = self.index[rows]
+        for parameter in self.parameters:
+            parameter.data = parameter.data[keep]
+        self._select(keep)
+
+    def restore(self) -> None:
+        """Bring the weights of stopped replicas back to their places; the end of a run."""
+        for place, parameter in enumerate(self.parameters):
+            whole = parameter.new_empty((self.replicas, *parameter.shape[1:]))
+            whole[self.index] = parameter.data
+            for index, weights in self._parked:
+                whole[index] = weights[place]
+            parameter.data = whole
+        self._parked, self.index = [], torch.arange(self.replicas)
+
+
+class SGD(_Optimizer):
+    """Gradient descent: theta <- theta - step_size * gradient."""
+
+    def _direction(self, gradient, alive):
+        return gradient
+
+    def _select(self, keep):
+        pass
+
+
+class Adam(_Optimizer):
+    """Adam, one state per replica.
+
+        m <- b1 m + (1 - b1) g,    v <- b2 v + (1 - b2) g^2,
+        theta <- theta - step_size * (m / (1 - b1^k)) / (sqrt(v / (1 - b2^k)) + epsilon)
+
+    Source: Kingma & Ba (2015), algorithm 1.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        step_size: float,
+        max_gradient_norm: float | None = None,
+        decay: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+    ):
+        super().__init__(module, step_size, max_gradient_norm)
+        self.decay, self.epsilon = decay, epsilon
+        self.mean = torch.cat([torch.zeros_like(p, requires_grad=False).flatten(1) for p in self.parameters], 1)
+        self.square = torch.zeros_like(self.mean)
+        self.steps = 0  # common to all replicas: one that missed a step is not here for the next
+
+    def _direction(self, gradient, alive):
+        first, second = self.decay
+        self.steps += 1
+        self.mean.lerp_(gradient, (1 - first) * alive)
+        self.square.lerp_(gradient.square(), (1 - second) * alive)
+        scale = (self.square / (1 - second**self.steps)).sqrt_().add_(self.epsilon)
+        return self.mean / scale * (alive / (1 - first**self.steps))
+
+    def _select(self, keep):
+        self.mean, self.square = self.mean[keep], self.square[keep]
+
+
+def lift(function: Callable[..., Tensor], *, per_env: bool = False) -> Callable[..., Tensor]:
+    """Give a function written for one learner a leading replica axis on every tensor it takes and returns.
+
+    A *reducing* function ([T, E] in, a scalar out) goes through ``torch.func.vmap``; a *per-env* one ([T, E] in, [T, E] or
+    [E] out) gets the replicas folded into the env axis, [T, R E]. On the first call, values and gradients are compared with
+    a plain loop on two replicas; on an exception or a mismatch the loop is used from then on, with a warning that says why
+    and what it costs. (vmap takes no ``.item()``, no ``if`` on a tensor, no boolean indexing.) Arguments that are not
+    tensors are passed on as they are. A function with a true attribute ``lifted`` is left alone.
+    """
+    return function if getattr(function, "lifted", False) else _Lifted(function, per_env)
+
+
+class _Lifted:
+    lifted = True
+
+    def __init__(self, function, per_env):
+        self.function = function
+        self._fast = self._fold if per_env else self._vmap
+        self._run: Callable | None = None
+
+    def __call__(self, *arguments):
+        if self._run is None:
+            self._run = self._choose(arguments)
+        return self._run(*arguments)
+
+    def _vmap(self, *arguments):
+        axes = tuple(0 if isinstance(argument, Tensor) else None for argument in arguments)
+        return torch.func.vmap(self.function, in_dims=axes)(*arguments)
+
+    def _fold(self, *arguments):
+        replicas, _, environments = next(a for a in arguments if isinstance(a, Tensor)).shape[:3]
+        folded = [a.transpose(0, 1).flatten(1, 2) if isinstance(a, Tensor) else a for a in arguments]
+        value = self.function(*folded)
+        axis = 1 if value.ndim > 1 else 0  # [T, R E] or [R E]
+        return value.unflatten(axis, (replicas, environments)).movedim(axis, 0)
+
+    def _loop(self, *arguments):
+        replicas = next(len(a) for a in arguments if isinstance(a, Tensor))
+        return torch.stack([self.function(*(a[r] if isinstance(a, Tensor) else a for a in arguments)) for r in range(replicas)])
+
+    def _choose(self, arguments) -> Callable:
+        """The fast way where it gives what the loop gives; the loop, with a warning, elsewhere."""
+        two = [a[:2].detach() if isinstance(a, Tensor) else a for a in arguments]
+        wants = [isinstance(a, Tensor) and a.requires_grad for a in arguments]
+        begin = time.perf_counter()
+        expected = _value_and_gradients(self._loop, two, wants)  # an error here is the function's own
+        each = (time.perf_counter() - begin) / len(two[0])
+        try:
+            found = _value_and_gradients(self._fast, two, wants)
+        except Exception as problem:
+            why = f"{type(problem).__name__}: {str(problem).strip().splitlines()[0] if str(problem) else ''}"
+        else:
+            if all(_agree(a, b) for a, b in zip(found, expected, strict=True)):
+                return self._fast
+            why = "batched, it gives other values or gradients than learner by learner"
+        replicas = next(len(a) for a in arguments if isinstance(a, Tensor))
+        name = getattr(self.function, "__name__", "the function")
+        warnings.warn(
+            f"{name} runs learner by learner, about {replicas * each * 1e3:.3g} ms "
+            f"a call for {replicas} replicas instead of {each * 1e3:.3g} ms. Nothing is wrong with the result. Why: {why}",
+            stacklevel=4,
+        )
+        return self._loop
+
+
+def _value_and_gradients(function, arguments, wants) -> list[Tensor]:
+    arguments = [a.clone().requires_grad_() if want else a for a, want in zip(arguments, wants, strict=True)]
+    with torch.enable_grad():
+        value = function(*arguments)
+    inputs = [a for a, want in zip(arguments, wants, strict=True) if want]
+    if not inputs or not value.requires_grad:
+        return [value.detach()]
+    gradients = torch.autograd.grad(value.sum(), inputs, allow_unused=True, materialize_grads=True)
+    return [value.detach(), *gradients]
+
+
+def _agree(a: Tensor, b: Tensor) -> bool:
+    tolerance = 1e-4 if a.dtype == torch.float32 else 1e-9
+    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)

@@ -1,0 +1,83 @@
+"""Policies: from an observation to a distribution over actions. Three heads on one network body.
+
+``policy(observation)`` with observation [R, ..., O] returns a distribution with leading axes [R, ...]. ``policy.noise`` says
+what one action needs to be sampled.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from . import distributions, nn
+from .envs.base import Box, Discrete, Env
+from .rng import Noise, Rng
+
+HIDDEN = (32, 32)
+
+
+class Categorical(torch.nn.Module):
+    """pi(a | s) = softmax(logits(s))[a]: a choice among ``actions``. ``hidden=()`` is linear: a table, if s is one-hot."""
+
+    def __init__(self, rng: Rng, observation_size: int, actions: int, hidden: tuple[int, ...] = HIDDEN):
+        super().__init__()
+        self.body = nn.MLP(rng, (observation_size, *hidden, actions), output_scale=0.1)
+        self.noise = Noise("uniform")
+
+    def forward(self, observation: Float[Tensor, "R *batch O"]) -> distributions.Categorical:
+        return distributions.Categorical(self.body(observation))
+
+
+class Gaussian(torch.nn.Module):
+    """pi(a | s) = N(mean(s), diag(exp(log_std))^2): a vector of ``action_size`` numbers; log_std [R, A] does not see s."""
+
+    def __init__(
+        self,
+        rng: Rng,
+        observation_size: int,
+        action_size: int,
+        hidden: tuple[int, ...] = HIDDEN,
+        initial_std: float = 1.0,
+    ):
+        super().__init__()
+        if not initial_std > 0:
+            raise ValueError(f"initial_std is {initial_std}; it must be > 0 (1.0 is usual for actions of order one).")
+        self.body = nn.MLP(rng, (observation_size, *hidden, action_size), output_scale=0.1)
+        start = torch.full((len(rng), action_size), initial_std, device=rng.device, dtype=rng.dtype).log()
+        self.log_std = torch.nn.Parameter(start)
+        self.noise = Noise("normal", (action_size,))
+
+    def forward(self, observation: Float[Tensor, "R *batch O"]) -> distributions.Normal:
+        mean = self.body(observation)
+        between = (1,) * (mean.ndim - 2)
+        return distributions.Normal(mean, self.log_std.reshape(len(mean), *between, -1).expand_as(mean))
+
+
+class Deterministic(torch.nn.Module):
+    """a = mu(s): a vector of ``action_size`` numbers, the same each time."""
+
+    def __init__(self, rng: Rng, observation_size: int, action_size: int, hidden: tuple[int, ...] = HIDDEN):
+        super().__init__()
+        self.body = nn.MLP(rng, (observation_size, *hidden, action_size), output_scale=0.1)
+        self.noise = None
+
+    def forward(self, observation: Float[Tensor, "R *batch O"]) -> distributions.Deterministic:
+        return distributions.Deterministic(self.body(observation))
+
+
+Policy = Categorical | Gaussian | Deterministic
+
+
+def for_env(env: Env, rng: Rng, hidden: tuple[int, ...] = HIDDEN) -> Categorical | Gaussian:
+    """R stochastic policies that fit an environment: categorical for a choice, Gaussian for a vector.
+
+    Raises TypeError where the environment's action space is neither.
+    """
+    observation, action = env.spec.observation, env.spec.action
+    if isinstance(action, Discrete):
+        return Categorical(rng, observation.size, action.n, hidden)
+    if isinstance(action, Box):
+        return Gaussian(rng, observation.size, action.size, hidden)
+    raise TypeError(
+        f"{env.spec.name} has actions of kind {type(action).__name__}; "
+        "policies exist for Discrete (Categorical) and Box (Gaussian)."
+    )

@@ -1,0 +1,132 @@
+"""Acting in R x E copies of an environment and recording what happened."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from . import distributions
+from .envs.base import Env
+from .policies import Policy
+from .rng import Rng
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What R learners saw in E environments each over T steps. Axes: replica, time, env, then features.
+
+    next_observation is the one *before* any reset. terminated: the task ended, nothing comes after. truncated: it was only cut
+    off (time limit), its value goes on. valid: false after the end, where whole episodes were collected.
+    """
+
+    observation: Float[Tensor, "R T E O"]
+    action: Float[Tensor, "R T E A"] | Int[Tensor, "R T E"]
+    log_probability: Float[Tensor, "R T E"]
+    reward: Float[Tensor, "R T E"]
+    next_observation: Float[Tensor, "R T E O"]
+    terminated: Bool[Tensor, "R T E"]
+    truncated: Bool[Tensor, "R T E"]
+    valid: Bool[Tensor, "R T E"]
+
+    @property
+    def done(self) -> Bool[Tensor, "R T E"]:
+        """Where an episode ended, one way or the other."""
+        return self.terminated | self.truncated
+
+    @property
+    def steps(self) -> Int[Tensor, " R"]:
+        """Environment steps each replica has taken."""
+        return self.valid.sum((1, 2))
+
+    @property
+    def episode_return(self) -> Float[Tensor, "R E"]:
+        """Undiscounted sum of rewards of each whole episode (see ``episodes``)."""
+        return (self.reward * self.valid).sum(1)
+
+
+@dataclass(frozen=True)
+class Carry:
+    """Where a rollout stopped, so that the next one can go on: states, and steps since each episode began [R, E]."""
+
+    state: Tensor
+    elapsed: Int[Tensor, "R E"]
+
+
+def rollout(
+    env: Env, policy: Policy, rng: Rng, steps: int, environments: int = 8, start: Carry | None = None
+) -> tuple[Rollout, Carry]:
+    """``steps`` steps in each environment; an episode that ends is followed by a new one.
+
+    Returns the Rollout and a Carry to ``start`` the next one from. Raises ValueError for fewer than one step or environment,
+    and where observations or actions do not fit the policy.
+    """
+    reset = rng.draw(env.spec.initial_noise, steps, environments)
+    return _run(env, policy, rng, steps, environments, start, reset)
+
+
+def episodes(env: Env, policy: Policy, rng: Rng, environments: int = 8) -> Rollout:
+    """One whole episode in each environment, padded to the longest; ``valid`` says which steps belong to it.
+
+    Raises ValueError for an environment without a time limit: an episode might never end.
+    """
+    if env.spec.time_limit is None:
+        raise ValueError(
+            f"{env.spec.name} has no time limit, so an episode may never end; use rollout() with a number of steps."
+        )
+    return _run(env, policy, rng, env.spec.time_limit, environments, None, None)[0]
+
+
+@torch.no_grad()
+def _run(env, policy, rng, steps, environments, start, reset_noise):
+    """The loop of both: with ``reset_noise`` episodes follow one another, without it each environment plays one."""
+    if steps < 1 or environments < 1:
+        raise ValueError(f"steps is {steps} and environments is {environments}; both must be >= 1.")
+    limit = env.spec.time_limit
+    # All noise is drawn before the first step, for the longest run possible: what a replica draws must not depend on how
+    # long its neighbours live.
+    first_noise = rng.draw(env.spec.initial_noise, environments)
+    action_noise = rng.draw(policy.noise, steps, environments)
+    step_noise = rng.draw(env.spec.step_noise, steps, environments)
+    if start is None:
+        state = env.initial(first_noise)
+        elapsed = torch.zeros(len(rng), environments, dtype=torch.int64, device=rng.device)
+    else:
+        state, elapsed = start.state, start.elapsed
+    ended = torch.zeros_like(elapsed, dtype=torch.bool)
+    seen, laws = [], []
+    observation = env.observe(state).to(rng.dtype)
+    for t in range(steps):
+        law = policy(observation)
+        action = law.sample(_at(action_noise, t))
+        if t == 0:
+            env.validate_action(action, elapsed.shape)
+        state, reward, terminated = env.step(state, action, _at(step_noise, t))
+        next_observation = env.observe(state).to(rng.dtype)
+        elapsed = elapsed + 1
+        truncated = torch.zeros_like(ended) if limit is None else elapsed >= limit
+        if (cut := env.truncated(state)) is not None:
+            truncated = truncated | cut
+        seen.append((observation, action, reward, next_observation, terminated, truncated, ~ended))
+        laws.append(law)
+        done = terminated | truncated
+        if reset_noise is None:
+            ended = ended | done
+            if ended.all():
+                break
+            state = env.rest(done, state, first_noise)
+        else:
+            state = env.reset(done, state, _at(reset_noise, t))
+        elapsed = elapsed.masked_fill(done, 0)
+        observation = env.observe(state).to(rng.dtype)
+    observation, action, reward, next_observation, terminated, truncated, valid = (
+        torch.stack(column, 1) for column in zip(*seen, strict=True)
+    )
+    # One call for all steps: the log-probability costs a stack instead of a few operations per step.
+    log_probability = distributions.stack(laws, 1).log_prob(action)
+    record = Rollout(observation, action, log_probability, reward, next_observation, terminated, truncated, valid)
+    return record, Carry(state, elapsed)
+
+
+def _at(noise: Tensor | None, t: int) -> Tensor | None:
+    return None if noise is None else noise[:, t]

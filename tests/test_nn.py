@@ -1,0 +1,192 @@
+import warnings
+
+import pytest
+import torch
+
+from pgcourse import nn
+from pgcourse.rng import Rng
+
+D = torch.float64
+
+
+def networks(seeds=range(3), sizes=(4, 5, 2)):
+    return nn.MLP(Rng(seeds, dtype=D), sizes)
+
+
+def test_mlp_is_the_networks_one_by_one():
+    mlp = networks()
+    x = Rng(range(3), dtype=D).normal(6, 7, 4)
+    for r in range(3):
+        hidden = torch.tanh(x[r] @ mlp.weights[0][r] + mlp.biases[0][r])
+        torch.testing.assert_close(mlp(x)[r], hidden @ mlp.weights[1][r] + mlp.biases[1][r])
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 5), (2, 6, 4)])
+def test_mlp_says_what_it_takes(shape):
+    with pytest.raises(ValueError, match=r"it takes \[3, \.\.\., 4\]"):
+        networks()(torch.zeros(shape, dtype=D))
+
+
+@pytest.mark.parametrize("sizes", [(4,), (4, 0, 2)])
+def test_mlp_refuses_impossible_sizes(sizes):
+    with pytest.raises(ValueError, match="sizes are"):
+        nn.MLP(Rng([0]), sizes)
+
+
+def losses(mlp, x, scale):
+    return (mlp(x).square() * scale[:, None, None]).mean((1, 2))
+
+
+def test_adam_is_torchs_for_each_replica():
+    """Five steps with different gradients, against torch.optim.Adam on each replica alone, clipping included."""
+    mlp, x = networks(), Rng(range(3), dtype=D).normal(6, 4)
+    scale = torch.tensor([1.0, 100.0, 0.01], dtype=D)
+    singles = []
+    for r in range(3):
+        parameters = [p.detach()[r : r + 1].clone().requires_grad_() for p in mlp.parameters()]
+        optimizer = torch.optim.Adam(parameters, lr=0.01)
+        for _ in range(5):
+            single = networks(range(1))
+            loss = losses_with(single, parameters, x[r : r + 1], scale[r : r + 1])
+            optimizer.zero_grad()
+            loss.sum().backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+            optimizer.step()
+        singles.append(parameters)
+    optimizer = nn.Adam(mlp, 0.01, max_gradient_norm=0.5)
+    for _ in range(5):
+        assert optimizer.step(losses(mlp, x, scale)).all()
+    for place, parameter in enumerate(mlp.parameters()):
+        torch.testing.assert_close(parameter, torch.cat([s[place] for s in singles]), rtol=1e-5, atol=1e-8)
+
+
+def losses_with(mlp, parameters, x, scale):
+    names = [name for name, _ in mlp.named_parameters()]
+    out = torch.func.functional_call(mlp, dict(zip(names, parameters, strict=True)), (x,))
+    return (out.square() * scale[:, None, None]).mean((1, 2))
+
+
+@pytest.mark.parametrize("make", [lambda m: nn.Adam(m, 0.1), lambda m: nn.SGD(m, 0.1)], ids=["Adam", "SGD"])
+@pytest.mark.parametrize("poison", ["loss", "gradient"])
+def test_a_replica_that_is_not_finite_is_frozen_and_the_others_go_on(make, poison):
+    def run(broken):
+        mlp, x = networks(), Rng(range(3), dtype=D).normal(6, 4)
+        optimizer = make(mlp)
+        optimizer.step(losses(mlp, x, torch.ones(3, dtype=D)))  # a moment to be preserved
+        before = [p.detach().clone() for p in mlp.parameters()]
+        state = optimizer.mean.clone() if isinstance(optimizer, nn.Adam) else None
+        value = losses(mlp, x, torch.ones(3, dtype=D))
+        if broken:
+            zero = mlp(x)[1].sum() * 0
+            # the square root at 0: the loss is finite, its gradient is not
+            poisoned = zero.abs().sqrt() if poison == "gradient" else zero * torch.nan
+            value = torch.stack([value[0], poisoned, value[2]])
+        finite = optimizer.step(value)
+        return mlp, before, finite, state, optimizer
+
+    mlp, before, finite, state, optimizer = run(broken=True)
+    whole, *_ = run(broken=False)
+    assert finite.tolist() == [True, False, True]
+    for parameter, old, right in zip(mlp.parameters(), before, whole.parameters(), strict=True):
+        assert torch.equal(parameter[1], old[1])
+        assert torch.equal(parameter[[0, 2]], right[[0, 2]])
+    if state is not None:
+        assert torch.equal(optimizer.mean[1], state[1])
+
+
+def test_selecting_replicas_and_restoring_them():
+    mlp = networks(range(4))
+    start = [p.detach().clone() for p in mlp.parameters()]
+    optimizer = nn.Adam(mlp, 0.1)
+    optimizer.select(torch.tensor([True, False, True, True]))
+    optimizer.select(torch.tensor([False, True, True]))  # of replicas 0, 2, 3
+    assert optimizer.index.tolist() == [2, 3]
+    x = Rng([2, 3], dtype=D).normal(6, 4)
+    optimizer.step(losses(mlp, x, torch.ones(2, dtype=D)))
+    moved = [p.detach().clone() for p in mlp.parameters()]
+    optimizer.restore()
+    for parameter, old, new in zip(mlp.parameters(), start, moved, strict=True):
+        assert torch.equal(parameter[:2], old[:2])
+        assert torch.equal(parameter[2:], new)
+        assert not torch.equal(parameter[2:], old[2:])
+
+
+def test_a_step_size_of_zero_is_refused():
+    with pytest.raises(ValueError, match="must be > 0"):
+        nn.Adam(networks(), 0.0)
+
+
+def batch(replicas=3):
+    rng = Rng(range(replicas), dtype=D)
+    return rng.normal(5, 4).requires_grad_(), rng.normal(5, 4)
+
+
+def plain(x, y):
+    return (x * y).sum(0).mean()
+
+
+def branching(x, y):
+    return (x * y).sum() if x.sum().item() > 0 else (x * y).sum() * 2
+
+
+def looped(function, x, y):
+    return torch.stack([function(x[r], y[r]) for r in range(len(x))])
+
+
+def test_lift_is_the_loop_and_quiet():
+    x, y = batch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value = nn.lift(plain)(x, y)
+    torch.testing.assert_close(value, looped(plain, x, y))
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    torch.testing.assert_close(gradient, y / 4)
+
+
+def test_lift_falls_back_to_the_loop_and_says_why_once():
+    x, y = batch()
+    lifted = nn.lift(branching)
+    with pytest.warns(UserWarning, match="branching runs learner by learner, .*Nothing is wrong"):
+        value = lifted(x, y)
+    torch.testing.assert_close(value, looped(branching, x, y))
+    lifted(x, y)  # a second warning would be an error here
+
+
+def test_lift_notices_a_batched_result_that_differs():
+    def stateful(x, y):  # counts its calls: two learners in a loop are two calls, batched they are one
+        stateful.calls += 1
+        return (x * y).sum() * stateful.calls
+
+    stateful.calls = 0
+    with pytest.warns(UserWarning, match="other values or gradients"):
+        nn.lift(stateful)(*batch())
+
+
+def test_lift_passes_on_what_is_no_tensor():
+    x, y = batch()
+    scaled = nn.lift(lambda x, y, factor: plain(x, y) * factor)
+    torch.testing.assert_close(scaled(x, y, 3.0), 3 * looped(plain, x, y))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (4,)])
+def test_lift_folds_a_per_env_function(shape):
+    def per_env(x, y):
+        return x.cumsum(0) * y if len(shape) == 2 else (x * y).sum(0)
+
+    x, y = batch()
+    value = nn.lift(per_env, per_env=True)(x, y)
+    assert value.shape == (3, *shape)
+    torch.testing.assert_close(value, looped(per_env, x, y))
+
+
+def test_lift_lets_the_functions_own_error_through():
+    def broken(x, y):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        nn.lift(broken)(*batch())
+
+
+def test_lifting_twice_is_lifting_once():
+    once = nn.lift(plain)
+    assert nn.lift(once) is once

@@ -1,0 +1,49 @@
+"""The three replica invariants, for every algorithm: alone equals its slice of many, perturbing one leaves the others,
+permutation commutes. Each entry: an environment and a short configuration."""
+
+import pytest
+import torch
+
+from pgcourse import envs
+from pgcourse.algorithms import reinforce
+from pgcourse.rng import Rng
+
+ALGORITHMS = {
+    "reinforce-categorical": (reinforce, envs.make("CartPole-v1"), {"iterations": 4, "environments": 3, "hidden": (8,)}),
+    "reinforce-gaussian": (reinforce, envs.make("Pendulum-v1"), {"iterations": 2, "environments": 2, "hidden": (8,)}),
+}
+every = pytest.mark.parametrize("name", ALGORITHMS)
+
+
+def run(name, seeds, **changes):
+    algorithm, env, config = ALGORITHMS[name]
+    return algorithm.train(env, algorithm.Config(**config), Rng(seeds, dtype=torch.float64), **changes)
+
+
+def assert_same(some, others, index):
+    (policy, history), (other_policy, other_history) = some, others
+    for a, b in zip(policy.parameters(), other_policy.parameters(), strict=True):
+        torch.testing.assert_close(a, b[index], rtol=1e-9, atol=1e-9)
+    for metric, values in history.metrics.items():
+        torch.testing.assert_close(torch.as_tensor(values), torch.as_tensor(other_history.metrics[metric][index]))
+
+
+@every
+def test_alone_equals_its_slice_of_many(name):
+    assert_same(run(name, [3]), run(name, range(5)), [3])
+
+
+@every
+def test_perturbing_one_leaves_the_others(name):
+    assert_same(run(name, [0, 1, 77]), run(name, [0, 1, 2, 77]), [0, 1, 3])
+    one, other = run(name, [0, 77, 2]), run(name, [0, 1, 2])
+    for a, b in zip(one[0].parameters(), other[0].parameters(), strict=True):
+        torch.testing.assert_close(a[[0, 2]], b[[0, 2]], rtol=1e-9, atol=1e-9)
+        if a.ndim > 2 and a[1].numel() > 8:
+            assert not torch.equal(a[1], b[1])
+
+
+@every
+def test_permutation_commutes(name):
+    order = [2, 0, 3, 1]
+    assert_same(run(name, order), run(name, range(4)), order)
