@@ -38,6 +38,8 @@ class History:
         """Iterations planned."""
         self.iteration = 0
         """Iterations done."""
+        self.ended = False
+        """Whether the iteration just done is the last: all are done, or an interrupt has come."""
         self._rows: dict[str, list[np.ndarray]] = {}
         self._steps: list[np.ndarray] = []
         self._seconds: list[float] = []
@@ -49,16 +51,16 @@ class History:
         at the end of the iteration under way; a second interrupt is immediate.
         """
         self.total = iterations
+        self.ended = False
         begin = time.perf_counter()
         with _interrupt_asks() as asked:
             for iteration in range(iterations):
                 yield iteration
                 self.iteration = iteration + 1
                 self._seconds.append(time.perf_counter() - begin)
-                ended = asked()
-                if progress is not None and progress(self):
-                    ended = True
-                if ended:
+                self.ended = asked() or self.iteration == iterations
+                stop = progress is not None and progress(self)
+                if self.ended or stop:
                     return
 
     def append(self, metrics: Mapping[str, Tensor], steps: Tensor) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from . import distributions
-from .envs.base import Env
+from .envs.base import Env, State
 from .policies import Policy
 from .rng import Rng
 
@@ -49,7 +49,7 @@ class Rollout:
 class Carry:
     """Where a rollout stopped, so that the next one can go on: states, and steps since each episode began [R, E]."""
 
-    state: Tensor
+    state: State
     elapsed: Int[Tensor, "R E"]
 
 
@@ -109,7 +109,9 @@ def _run(env, policy, rng, steps, environments, start, reset_noise):
             truncated = truncated | cut
         seen.append((observation, action, reward, next_observation, terminated, truncated, ~ended))
         laws.append(law)
-        done = terminated | truncated
+        done, observation = terminated | truncated, next_observation
+        if not done.any():
+            continue
         if reset_noise is None:
             ended = ended | done
             if ended.all():

@@ -86,6 +86,7 @@ def test_an_interrupt_ends_the_run_after_the_iteration_and_keeps_what_it_has():
             os.kill(os.getpid(), signal.SIGINT)
         history.append({"return": torch.zeros(1)}, torch.ones(1))
     assert history.iteration == 3
+    assert history.ended
     assert history.metrics["return"].shape == (1, 3)
     assert signal.getsignal(signal.SIGINT) is before
 

@@ -35,7 +35,7 @@ from ..rollout import Rollout, episodes
 class Config:
     """Settings of REINFORCE. The defaults suit CartPole-v1."""
 
-    environments: int = 10
+    environments: int = 16
     """Episodes per update and replica, E."""
     iterations: int = 200
     """Updates of the policy."""
