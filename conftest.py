@@ -1,0 +1,26 @@
+"""Notebooks are tests, too: nbval runs every code cell of lectures, exercises and solutions with the small budget."""
+
+import os
+import re
+
+import pytest
+
+os.environ.setdefault("PGCOURSE_BUDGET", "small")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
+
+VERDICTS = {"exercises": "not attempted", "solutions": "passed"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """What nbval leaves open: a mistake that is to be shown failing does fail, a check says what it must say."""
+    yield
+    if not hasattr(item, "test_outputs"):
+        return  # no cell of a notebook
+    if item.options["check_exception"] and not any(output.output_type == "error" for output in item.test_outputs):
+        pytest.fail("the cell is tagged raises-exception and ran through")
+    verdict = VERDICTS.get(item.path.parent.name)
+    if verdict and re.search(r"^check\(", item.cell.source, re.MULTILINE):
+        said = "".join(output.get("text", "") for output in item.test_outputs)
+        if f": {verdict}, " not in said:
+            pytest.fail(f"in {item.path.parent.name} every task must be {verdict}; the check says\n{said}")
