@@ -1,0 +1,445 @@
+"""The truth, where it can be computed: oracles that lectures compare with, tests rest on and checks judge by.
+
+Everything is computed in float64 (expectations: in the number format of their distribution) and is differentiable. A policy
+is a module on the MDP's observations, with its replica axis in front, or the probabilities themselves, [..., S, A].
+
+Throughout, J = E[sum_{t=0}^{T-1} discount^t r_t], where T is the time limit or the time of termination, whichever is first.
+With a time limit, what is left to come depends on the time: values and visitations then have a time axis, [..., T, S].
+Without one they do not, and come out of a linear system. ``dataclasses.replace(mdp, time_limit=...)`` changes it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from . import distributions
+from .envs.lqr import LQR
+from .envs.tabular import Tabular
+from .gradients import per_replica
+
+Policy = torch.nn.Module | Tensor
+
+# ---------------------------------------------------------------------------------------------------- enumerable MDPs
+
+
+def action_probabilities(mdp: Tabular, policy: Policy) -> Float[Tensor, "*R S A"]:
+    """pi(a | s) for every state: the policy's, on the MDP's observations, or the tensor itself, checked.
+
+    Raises TypeError for a policy that is not categorical, ValueError for a tensor that does not fit or is no probability.
+    """
+    states, actions, _ = mdp.transition.shape
+    if isinstance(policy, Tensor):
+        probability = policy.to(torch.float64)
+    else:
+        parameter = next(policy.parameters())
+        law = policy(mdp.observation.to(parameter).expand(len(parameter), -1, -1))
+        if not isinstance(law, distributions.Categorical):
+            raise TypeError(f"the policy gives {type(law).__name__}; an enumerable MDP needs a Categorical one.")
+        probability = law.logits.to(torch.float64).softmax(-1)
+    if probability.shape[-2:] != (states, actions):
+        raise ValueError(
+            f"the policy's probabilities have shape {tuple(probability.shape)}; {mdp.name} has {states} states and {actions} "
+            f"actions, so it must be [..., {states}, {actions}]."
+        )
+    if not ((probability.sum(-1) - 1).abs() < 1e-5).all() or not (probability >= 0).all():
+        raise ValueError("the policy's probabilities are negative or do not sum to 1 over the last axis; normalise them.")
+    return probability
+
+
+def action_value(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Float[Tensor, "*RT S A"]:
+    """Q(s, a) = r(s, a) + discount sum_s' p(s' | s, a) V(s'), with r(s, a) = sum_s' p(s' | s, a) r(s, a, s').
+
+    [..., T, S, A] with a time limit, where V on the right is V_{t+1} and V_T = 0; [..., S, A] without one. Terminal states
+    have value zero. Raises ValueError for a discount outside [0, 1], and for discount 1 without a time limit where an episode
+    may never end.
+    """
+    _check_discount(discount)
+    probability = action_probabilities(mdp, policy)
+    transition = mdp.transition.to(probability.device)
+    reward = (transition * mdp.reward.to(probability.device)).sum(-1)
+
+    def backup(value):
+        return reward + discount * torch.einsum("ijk,...k->...ij", transition, value)
+
+    if mdp.time_limit is None:
+        moves = _running_moves(mdp, probability, discount)
+        identity = torch.eye(len(reward), dtype=torch.float64, device=reward.device)
+        earned = (probability * reward).sum(-1)
+        return backup(torch.linalg.solve(identity - discount * moves, earned))
+    value = torch.zeros_like(probability[..., 0])
+    backward = []
+    for _ in range(mdp.time_limit):
+        backward.append(backup(value))
+        value = (probability * backward[-1]).sum(-1)
+    return torch.stack(backward[::-1], -3)
+
+
+def state_value(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Float[Tensor, "*RT S"]:
+    """V(s) = sum_a pi(a | s) Q(s, a), [..., T, S] with a time limit, [..., S] without. See ``action_value``."""
+    probability = action_probabilities(mdp, policy)
+    return (_over_time(mdp, probability) * action_value(mdp, probability, discount)).sum(-1)
+
+
+def advantage(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Float[Tensor, "*RT S A"]:
+    """A(s, a) = Q(s, a) - V(s), [..., T, S, A] with a time limit, [..., S, A] without. See ``action_value``."""
+    probability = action_probabilities(mdp, policy)
+    value = action_value(mdp, probability, discount)
+    return value - (_over_time(mdp, probability) * value).sum(-1, keepdim=True)
+
+
+def visitation(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Float[Tensor, "*RT S"]:
+    """How much each state counts: discount^t P(s_t = s), for t < T; the sum of that over all t without a time limit.
+
+    [..., T, S] or [..., S]; terminal states count zero, because nothing is decided there. Not normalised: with discount 1
+    its sum is the expected length of an episode, and the gradient of J is sum_{t,s} visitation sum_a Q grad pi. Raises
+    ValueError as ``action_value``.
+    """
+    _check_discount(discount)
+    probability = action_probabilities(mdp, policy)
+    moves = discount * _running_moves(mdp, probability, discount)
+    start = mdp.initial_probability.to(moves.device).expand(moves.shape[:-1])
+    if mdp.time_limit is None:
+        identity = torch.eye(moves.shape[-1], dtype=moves.dtype, device=moves.device)
+        return torch.linalg.solve(identity - moves.mT, start)
+    forward = [start]
+    for _ in range(mdp.time_limit - 1):
+        forward.append(torch.einsum("...i,...ij->...j", forward[-1], moves))
+    return torch.stack(forward, -2)
+
+
+def expected_return(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Float[Tensor, "*R"]:
+    """J = E[sum_{t<T} discount^t r_t] = sum_s p(s_0 = s) V_0(s), [...]. Raises ValueError as ``action_value``."""
+    value = state_value(mdp, policy, discount)
+    if mdp.time_limit is not None:
+        value = value[..., 0, :]
+    return (mdp.initial_probability.to(value.device) * value).sum(-1)
+
+
+def policy_gradient(mdp: Tabular, policy: torch.nn.Module, discount: float = 1.0) -> Float[Tensor, "R P"]:
+    """grad J of each replica, flat, in the order of ``policy.parameters()``, as ``gradients.score_function`` estimates it."""
+    return per_replica(expected_return(mdp, policy, discount), policy)
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """All N trajectories an MDP can take, side by side on the env axis.
+
+    A trajectory that ends before T stays where it ended, with action 0, reward 0 and valid false. Probabilities are the
+    policy's, all else does not depend on it.
+    """
+
+    probability: Float[Tensor, "*R N"]
+    """p(tau) = p(s_0) prod_t pi(a_t | s_t) p(s_{t+1} | s_t, a_t)"""
+    state: Int[Tensor, "T_plus_1 N"]
+    action: Int[Tensor, "T N"]
+    reward: Float[Tensor, "T N"]
+    valid: Bool[Tensor, "T N"]
+
+
+def trajectories(mdp: Tabular, policy: Policy, horizon: int | None = None, *, limit: int = 100_000) -> Trajectories:
+    """Every trajectory that the dynamics allow, up to the time limit or a shorter ``horizon``, with its probability.
+
+    The expectation of anything is then a sum: J = (probability * returns.discounted(reward, discount)).sum(-1).
+
+    Raises ValueError where there is neither a time limit nor a horizon, and where there are more than ``limit`` trajectories
+    (they are counted first).
+    """
+    probability = action_probabilities(mdp, policy)
+    horizons = [steps for steps in (horizon, mdp.time_limit) if steps is not None]
+    if not horizons or min(horizons) < 1:
+        raise ValueError(
+            f"horizon is {horizon} and the time limit of {mdp.name} is {mdp.time_limit}; at least one must be a number of "
+            "steps, >= 1: say up to where to enumerate."
+        )
+    possible = (mdp.transition > 0).to(probability.device)
+    possible[mdp.terminal.to(probability.device), 1:] = False  # after the end, one way to go on: action 0, stay
+    start = mdp.initial_probability.to(probability.device).nonzero().T
+    count = _count(possible, start[0], min(horizons))
+    if count > limit:
+        amount = str(count) if count < 10**12 else f"about 10^{math.log10(count):.0f}"
+        raise ValueError(
+            f"{mdp.name} has {amount} trajectories of {min(horizons)} steps, more than limit = {limit}; "
+            "shorten the horizon, take a smaller MDP, or raise the limit."
+        )
+    state, action = start, start[:0]
+    for _ in range(min(horizons)):
+        parent, choice, following = possible[state[-1]].nonzero(as_tuple=True)
+        state = torch.cat([state[:, parent], following[None]])
+        action = torch.cat([action[:, parent], choice[None]])
+    return _weigh(mdp, probability, state, action)
+
+
+def _weigh(mdp: Tabular, probability: Tensor, state: Tensor, action: Tensor) -> Trajectories:
+    """Probabilities and rewards of given paths; state [T + 1, N], action [T, N]."""
+    device = probability.device
+    before, after = state[:-1], state[1:]
+    valid = ~mdp.terminal.to(device)[before]
+    step = probability[..., before, action] * mdp.transition.to(device)[before, action, after]
+    path = mdp.initial_probability.to(device)[state[0]] * torch.where(valid, step, 1.0).prod(-2)
+    return Trajectories(path, state, action, mdp.reward.to(device)[before, action, after], valid)
+
+
+def _count(possible: Tensor, start: Tensor, horizon: int) -> int:
+    """n_h(s) = sum over possible (a, s') of n_{h-1}(s'), in Python's numbers: there may be more than any float holds."""
+    ways = possible.sum(1).cpu().numpy().astype(object)
+    paths = np.ones(len(ways), dtype=object)
+    for _ in range(horizon):
+        paths = ways @ paths
+    return sum(paths[start.cpu().numpy()])
+
+
+def _over_time(mdp: Tabular, probability: Tensor) -> Tensor:
+    """pi(a | s), with a time axis of length one where values have a time axis."""
+    return probability if mdp.time_limit is None else probability.unsqueeze(-3)
+
+
+def _running_moves(mdp: Tabular, probability: Tensor, discount: float) -> Tensor:
+    """P(s' | s) = sum_a pi(a | s) p(s' | s, a) into states where the episode goes on; [..., S, S]."""
+    running = ~mdp.terminal.to(probability.device)
+    moves = torch.einsum("...ij,ijk->...ik", probability, mdp.transition.to(probability.device)) * running
+    if mdp.time_limit is None and discount == 1:
+        _check_ends(moves.detach())
+    return moves
+
+
+def _check_ends(moves: Tensor) -> None:
+    # Where an end can be reached at all it can be reached within S steps; if it cannot, the sum of rewards has no bound.
+    surviving = torch.linalg.matrix_power(moves, moves.shape[-1]).sum(-1)
+    if (surviving > 1 - 1e-12).any():
+        states = sorted(set((surviving > 1 - 1e-12).nonzero()[:, -1].tolist()))
+        raise ValueError(
+            f"under this policy an episode that comes to state {states[0]} (of {len(states)} such states) never ends; with "
+            "discount 1 its value is not defined: give a discount below 1 or the MDP a time limit."
+        )
+
+
+def _check_discount(discount: float) -> None:
+    if not 0 <= discount <= 1:
+        raise ValueError(f"discount is {discount}; it must lie in [0, 1].")
+
+
+# ------------------------------------------------------------------------------------------------------------------ LQR
+
+
+@dataclass(frozen=True)
+class Regulator:
+    """The solution of a linear-quadratic problem: best action u_t = -K_t x, value V_t(x) = -(x^T P_t x + c_t).
+
+    With a time limit there is a time axis T in front; without one there is none.
+    """
+
+    gain: Float[Tensor, "*T m n"]
+    """K"""
+    cost: Float[Tensor, "*T n n"]
+    """P"""
+    constant: Float[Tensor, "*T"]
+    """c, what the noise costs"""
+
+    def value(self, state: Float[Tensor, "*batch n"]) -> Float[Tensor, "..."]:
+        """V(x); with a time limit at each time, [*batch, T]."""
+        if self.cost.dim() == 3:
+            state = state.unsqueeze(-2)
+        return -(torch.einsum("...i,...ij,...j->...", state, self.cost, state) + self.constant)
+
+
+def riccati(lqr: LQR, discount: float = 1.0) -> Regulator:
+    """The best controller of a linear-quadratic problem and its value, by the Riccati recursion:
+
+        K_t = discount (R + discount B^T P_{t+1} B)^{-1} B^T P_{t+1} A
+        P_t = Q + discount A^T P_{t+1} (A - B K_t)
+        c_t = discount (c_{t+1} + trace(P_{t+1} L L^T)),            P_T = 0, c_T = 0
+
+    Without a time limit, its fixed point; the discount must then be below 1. Raises ValueError otherwise, and where there is
+    no fixed point (no controller keeps the cost finite).
+    """
+    _check_lqr_discount(lqr, discount)
+    covariance = lqr.noise @ lqr.noise.mT
+    cost, constant = torch.zeros_like(lqr.state_cost), covariance.new_zeros(())
+    if lqr.time_limit is None:
+        gain, cost = _riccati_limit(lqr, discount)
+        return Regulator(gain, cost, discount * torch.trace(cost @ covariance) / (1 - discount))
+    backward = []
+    for _ in range(lqr.time_limit):
+        constant = discount * (constant + torch.trace(cost @ covariance))
+        gain, cost = _riccati_step(lqr, discount, cost)
+        backward.append((gain, cost, constant))
+    return Regulator(*(torch.stack(parts) for parts in zip(*reversed(backward), strict=True)))
+
+
+def _riccati_step(lqr: LQR, discount: float, cost: Tensor) -> tuple[Tensor, Tensor]:
+    curvature = lqr.action_cost + discount * lqr.control.mT @ cost @ lqr.control
+    gain = discount * torch.linalg.solve(curvature, lqr.control.mT @ cost @ lqr.dynamics)
+    cost = lqr.state_cost + discount * lqr.dynamics.mT @ cost @ (lqr.dynamics - lqr.control @ gain)
+    return gain, (cost + cost.mT) / 2
+
+
+def _riccati_limit(lqr: LQR, discount: float, iterations: int = 10_000) -> tuple[Tensor, Tensor]:
+    cost = torch.zeros_like(lqr.state_cost)
+    for _ in range(iterations):
+        gain, following = _riccati_step(lqr, discount, cost)
+        if (following - cost).abs().max() <= 1e-13 * (1 + cost.abs().max()):
+            return gain, following
+        cost = following
+        if not torch.isfinite(cost).all():
+            break
+    raise ValueError(
+        f"the Riccati recursion of {lqr.name} does not settle: with discount {discount} no controller keeps the cost finite, "
+        "or hardly; use a time limit, a smaller discount, or a control that reaches every unstable direction."
+    )
+
+
+def linear_return(
+    lqr: LQR,
+    gain: Float[Tensor, "*R m n"],
+    bias: Float[Tensor, "*R m"] | None = None,
+    std: Float[Tensor, "*R m"] | None = None,
+    discount: float = 1.0,
+) -> Float[Tensor, "*R"]:
+    """J of the policy u = -K x + bias + std z, exactly, from the second moments Z_t of (x_t, 1):
+
+        J = -sum_t discount^t [trace(C Z_t) + trace(R S S^T)],    Z_{t+1} = G Z_t G^T + N
+
+    with F = (-K, bias), G the closed loop, N the noise of dynamics and action, C = Q + F^T R F. Without a time limit, the sum
+    solves a linear system. Raises ValueError for a discount that does not fit, and without a time limit for a closed loop
+    so unstable that J is not finite.
+    """
+    _check_lqr_discount(lqr, discount)
+    feedback, closed, noise, second = _closed_loop(lqr, gain, bias, std)
+    state_cost = torch.nn.functional.pad(lqr.state_cost, (0, 1, 0, 1)).to(closed)
+    cost = state_cost + feedback.mT @ lqr.action_cost.to(closed) @ feedback
+    each = 0.0 if std is None else (std.square() * lqr.action_cost.to(closed).diagonal()).sum(-1)
+    if lqr.time_limit is None:
+        _check_stable(closed[..., :-1, :-1].detach(), discount)
+        size = closed.shape[-1]
+        twice = torch.einsum("...ik,...jl->...ijkl", closed, closed).flatten(-4, -3).flatten(-2, -1)
+        start = second + discount / (1 - discount) * noise
+        identity = torch.eye(size**2, dtype=closed.dtype, device=closed.device)
+        total = torch.linalg.solve(identity - discount * twice, start.flatten(-2)).unflatten(-1, (size, size))
+        return -((cost * total).sum((-2, -1)) + each / (1 - discount))
+    value = torch.zeros_like(closed[..., 0, 0])
+    for t in range(lqr.time_limit):
+        value = value - discount**t * ((cost * second).sum((-2, -1)) + each)
+        second = closed @ second @ closed.mT + noise
+    return value
+
+
+def linear_parts(policy: torch.nn.Module, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gain K [R, m, n], bias [R, m] and std [R, m] of a policy module that is linear: u = -K x + bias + std z.
+
+    Read off at the origin and the unit vectors of the ``size`` state numbers, and checked at one more point. std is None for
+    a deterministic policy. Raises ValueError for a policy that is not linear (``hidden=()`` makes one that is).
+    """
+    parameter = next(policy.parameters())
+    identity = torch.eye(size, dtype=parameter.dtype, device=parameter.device)
+    points = torch.cat([torch.zeros_like(identity[:1]), identity, -2 * identity.sum(0, keepdim=True)])
+    law = policy(points.expand(len(parameter), -1, -1))
+    if isinstance(law, distributions.Categorical):
+        raise ValueError("the policy is categorical; a linear policy is a Gaussian or Deterministic one with hidden=().")
+    bias, slope = law.mode[:, 0], law.mode[:, 1:-1] - law.mode[:, :1]
+    std = law.std if isinstance(law, distributions.Normal) else torch.zeros_like(law.mode)
+    predicted = bias - 2 * slope.sum(1)
+    if not torch.allclose(predicted, law.mode[:, -1], rtol=1e-4, atol=1e-6) or (std - std[:, :1]).abs().max() > 1e-6:
+        raise ValueError("the policy is not linear in the state, or its std changes with it; make it with hidden=().")
+    return -slope.mT, bias, None if isinstance(law, distributions.Deterministic) else std[:, 0]
+
+
+def _closed_loop(lqr: LQR, gain: Tensor, bias: Tensor | None, std: Tensor | None) -> tuple[Tensor, ...]:
+    """F, G, N and Z_0 of ``linear_return``, with a constant 1 appended to the state; [..., n + 1, n + 1] and so on."""
+    n, m = lqr.control.shape
+    if gain.shape[-2:] != (m, n):
+        raise ValueError(f"gain has shape {tuple(gain.shape)}; {lqr.name} needs [..., {m}, {n}], u = -gain x.")
+    feedback = torch.cat([-gain, torch.zeros_like(gain[..., :1]) if bias is None else bias.unsqueeze(-1)], -1)
+    pad = torch.nn.functional.pad
+    dynamics, control = pad(lqr.dynamics.to(gain), (0, 1, 0, 1)), pad(lqr.control.to(gain), (0, 0, 0, 1))
+    dynamics[-1, -1] = 1
+    shake = pad(lqr.noise @ lqr.noise.mT, (0, 1, 0, 1)).to(gain)
+    if std is not None:
+        spread = control * std.unsqueeze(-2)
+        shake = shake + spread @ spread.mT
+    mean = pad(lqr.initial_mean, (0, 1), value=1.0)
+    second = torch.outer(mean, mean) + pad(lqr.initial_spread @ lqr.initial_spread.mT, (0, 1, 0, 1))
+    return feedback, dynamics + control @ feedback, shake, second.to(gain)
+
+
+def _check_lqr_discount(lqr: LQR, discount: float) -> None:
+    _check_discount(discount)
+    if lqr.time_limit is None and discount == 1:
+        raise ValueError(
+            f"{lqr.name} has no time limit and the discount is 1; its total cost has no bound: give a discount below 1 or "
+            "a time limit."
+        )
+
+
+def _check_stable(closed: Tensor, discount: float) -> None:
+    radius = torch.linalg.eigvals(closed).abs().amax(-1)
+    if (discount * radius.square() >= 1).any():
+        raise ValueError(
+            f"under this gain the state grows {radius.max().item():.4g}-fold a step in the long run, too fast for discount "
+            f"{discount}: J is minus infinity. It is finite below {discount**-0.5:.4g}-fold; change the gain, the discount, "
+            "or give a time limit."
+        )
+
+
+# --------------------------------------------------------------------------------------------------------- expectations
+
+
+def expectation(
+    distribution: distributions.Distribution, f: Callable[[Tensor], Tensor], order: int = 20, *, limit: int = 1_000_000
+) -> Tensor:
+    """E[f(x)] for x ~ distribution: a sum over all outcomes, or over the points of a Gauss-Hermite grid.
+
+        Categorical:   sum_a p(a) f(a)
+        Normal:        sum_i w_i f(mean + std z_i), with ``order`` points in each dimension: exact where f is a polynomial
+                       of degree <= 2 order - 1 in each coordinate (its gradient: <= 2 order - 3), close where f is smooth
+
+    ``f`` gets all points at once with a new axis in front, [points, *batch] or [points, *batch, dimension], and returns
+    [points, *batch, ...]; the result is [*batch, ...]. The gradient goes through the probabilities, so f may be a black box:
+    d/dtheta E[f] = sum f dp. Where f itself depends on theta, that part is there as well.
+
+    Raises TypeError for a distribution that is neither, ValueError for a grid of more than ``limit`` points and for an f
+    that does not return a value per point.
+    """
+    if isinstance(distribution, distributions.Categorical):
+        weight = distribution.probabilities.movedim(-1, 0)
+        outcomes = torch.arange(len(weight), device=weight.device)
+        points = outcomes.reshape(-1, *(1,) * (weight.dim() - 1)).expand(weight.shape)
+    elif isinstance(distribution, distributions.Normal):
+        points, weight = _grid(distribution, order, limit)
+    else:
+        raise TypeError(
+            f"the distribution is {type(distribution).__name__}; exact expectations exist for Categorical and Normal ones."
+        )
+    value = f(points)
+    if value.shape[: weight.dim()] != weight.shape:
+        raise ValueError(
+            f"f returned shape {tuple(value.shape)} for points {tuple(points.shape)}; it must begin with "
+            f"{tuple(weight.shape)}: one value, or one tensor, per point."
+        )
+    return (weight.reshape(*weight.shape, *(1,) * (value.dim() - weight.dim())) * value).sum(0)
+
+
+def _grid(normal: distributions.Normal, order: int, limit: int) -> tuple[Tensor, Tensor]:
+    """Points [N, *batch, D] and weights [N, *batch] of the tensor-product Gauss-Hermite rule."""
+    dimension = normal.mean.shape[-1]
+    if order < 1 or order**dimension > limit:
+        raise ValueError(
+            f"order {order} in {dimension} dimensions is a grid of {max(order, 0) ** dimension:.6g} points; it can have 1 to "
+            f"limit = {limit}: the order can be at most {math.floor(limit ** (1 / dimension) + 1e-9)}."
+        )
+    nodes, weights = np.polynomial.hermite_e.hermegauss(order)
+    axes = torch.as_tensor(nodes).to(normal.mean)
+    z = torch.cartesian_prod(*[axes] * dimension).reshape(-1, dimension)
+    mass = torch.as_tensor(weights / weights.sum()).to(normal.mean)
+    mass = torch.cartesian_prod(*[mass] * dimension).reshape(-1, dimension).prod(-1)
+    between = (1,) * (normal.mean.dim() - 1)
+    fixed = replace(normal, mean=normal.mean.detach(), log_std=normal.log_std.detach())
+    points = fixed.rsample(z.reshape(-1, *between, dimension))
+    # The points stand still and their probabilities move: p / p.detach() is 1, and its gradient is that of log p.
+    log_probability = normal.log_prob(points)
+    ratio = (log_probability - log_probability.detach()).exp()
+    return points, mass.reshape(-1, *between) * ratio
