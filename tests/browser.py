@@ -3,7 +3,7 @@
     with browser.lab(folder) as lab:
         page = lab.open("lectures/04_reinforce.ipynb")
         page.run_all()
-        page.wait(lambda: page.count(".pgcourse-live svg"))
+        browser.wait(lambda: page.count(".pgcourse-live"), "a training plot")
 
 Nothing here waits for JupyterLab by Playwright's own events (waiting for the kernel's status never returned): the page is asked
 again and again until it says what is hoped for, or a deadline passes, and then the error shows what the page said last.
