@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -83,6 +84,7 @@ class History:
         """
         if finite.all():
             return rng
+        why = ""
         for row in (~finite).nonzero()[:, 0].tolist():
             replica = int(self.active[row])
             seen = bool(episodes.observation[row].isfinite().all() and episodes.reward[row].isfinite().all())
@@ -150,7 +152,7 @@ class History:
         """Write a ``.npz`` file; returns its path."""
         path = Path(path).with_suffix(".npz")
         header = {"format": FORMAT, "seeds": self.seeds, "total": self.total, "stopped": self.stopped}
-        arrays = {f"metric:{name}": values for name, values in self.metrics.items()}
+        arrays: dict[str, Any] = {f"metric:{name}": values for name, values in self.metrics.items()}
         np.savez_compressed(path, header=json.dumps(header), steps=self.steps, seconds=self.seconds, **arrays)
         return path
 

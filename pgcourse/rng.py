@@ -72,19 +72,20 @@ class Rng:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers [R, *shape]."""
-        return self.draw(Noise("normal"), *shape)
+        return self._fill(Noise("normal"), *shape)
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers on [0, 1), [R, *shape]."""
-        return self.draw(Noise("uniform"), *shape)
+        return self._fill(Noise("uniform"), *shape)
 
     def draw(self, noise: Noise | None, *leading: int) -> Tensor | None:
         """Noise for many steps at once, [R, *leading, *noise.shape]; None when there is no noise to draw.
 
         Draw a whole rollout in one call: sixteen generators asked once per step cost forty times as much.
         """
-        if noise is None:
-            return None
+        return None if noise is None else self._fill(noise, *leading)
+
+    def _fill(self, noise: Noise, *leading: int) -> Tensor:
         numbers = torch.empty(len(self), *leading, *noise.shape, device=self.device, dtype=self.dtype)
         for replica, generator in zip(numbers, self._generators, strict=True):
             if noise.kind == "normal":

@@ -71,7 +71,7 @@ class Env(ABC):
         """First states, from noise [..., *spec.initial_noise.shape]."""
 
     @abstractmethod
-    def step(self, state: State, action: Tensor, noise: Tensor | None) -> tuple[State, Tensor, Tensor]:
+    def step(self, state: State, action: Tensor, noise: Any) -> tuple[State, Tensor, Tensor]:
         """Next states, rewards, terminations."""
 
     @abstractmethod
