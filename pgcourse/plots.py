@@ -437,7 +437,7 @@ def _nowhere(text: str, drawn: str, last: bool) -> None:
 
 
 WIDTH, HEIGHT = 768, 400  # pixels at 100 % zoom
-LEFT, RIGHT, TOP, BOTTOM = 86, 16, 34, 56  # margins
+LEFT, RIGHT, TOP, BOTTOM = 86, 32, 34, 56  # margins
 TYPE = 'font-family="DejaVu Sans, Verdana, sans-serif" font-size="16px" fill="#000000"'  # 12 points
 LIVE_POINTS = 200
 THIN_POINTS = 2400

@@ -150,7 +150,8 @@ def movable(
             figure.set_layout_engine("none")  # the first picture's layout stays: nothing jumps, and it costs half the time
         return drawn
 
-    paint_alt = alt if alt is not None else (draw.__doc__ or "").strip().split("\n")[0] or "A figure that follows its controls."
+    function = getattr(draw, "func", draw)  # of a functools.partial, whose own docstring speaks of partials
+    paint_alt = alt if alt is not None else (function.__doc__ or "").strip().split("\n")[0] or "A figure that follows its controls."
     return Movable(paint, made, size[0], paint_alt, caption)
 
 

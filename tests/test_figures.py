@@ -1,0 +1,68 @@
+"""The lectures' drawing functions: what they compute is right, and they draw at the ends of their controls."""
+
+import pytest
+import torch
+
+from pgcourse import figures, plots, quizzes
+
+# Lecture 03
+
+
+def rings(x):
+    """Three discs, as in lecture 03."""
+    distance = x.norm(dim=-1)
+    return sum((distance < radius).to(x.dtype) for radius in (0.5, 1.0, 1.5))
+
+
+@pytest.mark.parametrize("aim", [(-1.0, -0.6), (0.3, 0.0), (1.9, -1.2)])
+@pytest.mark.parametrize("spread", [0.3, 0.6, 1.2])
+def test_expected_pull_is_the_closed_form_gradient_for_discs(aim, spread):
+    """A disc of radius r is hit from distance m with dP/dm = -(r/s^2) exp(-(r-m)^2/(2 s^2)) I1e(r m/s^2)."""
+    aim = torch.tensor(aim, dtype=torch.float64)
+    radius, m = torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64), aim.norm()
+    slope = -radius / spread**2 * (-((radius - m) ** 2) / (2 * spread**2)).exp() * torch.special.i1e(radius * m / spread**2)
+    torch.testing.assert_close(figures.expected_pull(rings, aim, spread), slope.sum() * aim / m, atol=5e-3, rtol=5e-3)
+
+
+def test_expected_pull_of_a_linear_landscape_is_its_slope():
+    pull = figures.expected_pull(lambda x: 2 * x[..., 0] - x[..., 1] + 5, torch.tensor([0.4, -1.0], dtype=torch.float64), 0.7)
+    torch.testing.assert_close(pull, torch.tensor([2.0, -1.0], dtype=torch.float64), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("throws", [1, 12, 200])
+@pytest.mark.parametrize("subtract", [0.0, 2.0])
+def test_darts_draw(throws, subtract):
+    figure, axes = plots.figure(columns=2)
+    figures.darts(axes, rings, across=0.0, up=0.0, spread=0.3, throws=throws, subtract=subtract)
+    assert f"{throws} pull" in axes[1].get_title()
+    assert plots.svg(figure).startswith(b"<?xml")
+
+
+def test_darts_draw_on_a_landscape_of_the_readers_own():
+    for landscape in (lambda x: torch.zeros_like(x[..., 0]), lambda x: -x.square().sum(-1)):
+        figure, axes = plots.figure(columns=2)
+        figures.darts(axes, landscape)
+        assert plots.svg(figure).startswith(b"<?xml")
+
+
+def test_baseline_draws_and_marks_the_variance_at_b():
+    generator = torch.Generator().manual_seed(0)
+    score = torch.randn(4, 300, generator=generator)
+    pull = score + 1 + 0.1 * torch.randn(4, 300, generator=generator)
+    _, axes = plots.figure(columns=2)
+    figures.baseline(axes, pull, score, exact=1.0, subtract=1.0)
+    (marked,) = [line for line in axes[1].lines if line.get_marker() == "o"]
+    assert marked.get_ydata()[0] == pytest.approx(0.01, rel=0.2)  # b = 1 takes all of the score out
+
+
+def test_aims_draw_at_both_ends():
+    path = torch.linspace(-1, 0, 6)[:, None, None].expand(6, 3, 2)
+    for step in (0, 5):
+        figure, axes = plots.figure(columns=2)
+        figures.aims(axes, rings, path, torch.rand(3, 6, generator=torch.Generator().manual_seed(0)).numpy(), 0.6, step)
+        assert plots.svg(figure).startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("name", [name for name in vars(quizzes) if name.isupper() and name.startswith("LECTURE")])
+def test_a_lecture_closes_with_five_questions(name):
+    assert len(getattr(quizzes, name)) == 5
