@@ -25,6 +25,8 @@ from pgcourse import budget, distributions, figures, gradients, nn, plots, polic
 from pgcourse.history import History
 from pgcourse.rng import Rng
 
+torch.set_num_threads(1)  # on tensors this small, a second thread costs more than it gives
+
 # %% [markdown]
 # ## The game
 #

@@ -149,8 +149,9 @@ class History:
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> Path:
-        """Write a ``.npz`` file; returns its path."""
-        path = Path(path).with_suffix(".npz")
+        """Write a ``.npz`` file (the ending is added where it is missing); returns its path."""
+        path = Path(path)
+        path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         header = {"format": FORMAT, "seeds": self.seeds, "total": self.total, "stopped": self.stopped}
         arrays: dict[str, Any] = {f"metric:{name}": values for name, values in self.metrics.items()}
         np.savez_compressed(path, header=json.dumps(header), steps=self.steps, seconds=self.seconds, **arrays)

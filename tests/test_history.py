@@ -42,6 +42,11 @@ def test_save_and_load(tmp_path):
     assert loaded.table() == history.table()
 
 
+def test_a_name_with_a_dot_keeps_it(tmp_path):
+    assert filled().save(tmp_path / "step_0.01").name == "step_0.01.npz"
+    assert filled().save(tmp_path / "step_0.03.npz").name == "step_0.03.npz"
+
+
 def test_a_file_of_another_format_or_none_is_refused(tmp_path, monkeypatch):
     path = filled().save(tmp_path / "old")
     monkeypatch.setattr("pgcourse.history.FORMAT", 2)

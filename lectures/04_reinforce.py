@@ -1,0 +1,801 @@
+# %% [markdown]
+# # 04 How do trajectories turn into a gradient for each action?
+#
+# A dart of lecture 03 was one throw and one score. Now a throw is a whole episode: many choices of yours, as many
+# surprises from the world, and at the end a sum of rewards. Which of all that does the gradient reach, and how hard
+# does it push each choice? When you know, you can train sixteen learners to balance a pole, from nothing but how long
+# it stood.
+#
+# **After it you can**
+# - write down the log-probability of an episode and say which of its terms have a gradient;
+# - turn a batch of episodes into an estimate of the gradient of $J$, and prove it right where the truth is known;
+# - train a policy over many seeds, and tell apart a collapse, a local optimum and a lucky seed.
+#
+# **You need** lecture 03: the score, (3.3), (3.4) and the surrogate. **Time:** 60 minutes at the keyboard, 30 as a
+# talk.
+
+# %%
+import inspect
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from IPython.display import Code
+from torch.testing import assert_close
+
+from pgcourse import budget, distributions, envs, exact, figures, gradients, nn, plots, quizzes, returns, widgets
+from pgcourse.algorithms import reinforce
+from pgcourse.envs.tabular import Tabular, gridworld, two_step
+from pgcourse.rng import Noise, Rng
+from pgcourse.rollout import episodes
+
+torch.set_num_threads(1)  # on tensors this small, a second thread costs more than it gives
+
+# %% [markdown]
+# ## The mountain
+#
+# You stand at a hut and make two choices, each *rest* or *climb*. The first one decides where you are likely to end
+# up (valley or ridge; the path is badly marked), the second one is made there. Resting pays 1 at the hut and in the
+# valley; climbing pays 4 on the ridge; everything else pays nothing.
+#
+# A **state** $s_t$ is a place, an **action** $a_t$ a choice, $r_t$ the reward it earns, $t = 0, 1, \dots, T-1$. The
+# whole walk is a **trajectory** $\tau = (s_0, a_0, r_0, s_1, \dots, s_T)$, and $R(\tau)$, what it pays, is its
+# **return**. There are eight trajectories. (Some sources write $r_{t+1}$ for our $r_t$, $u$ for $a$, $U$ for $J$.)
+
+# %%
+mdp = two_step()
+for action, name in enumerate(figures.CHOICES):
+    for place, chance in zip(figures.PLACES, mdp.transition[0, action], strict=True):
+        if chance:
+            print(f"{name} at the hut leads to the {place} with probability {chance}")
+
+# %% [markdown]
+# ## The whole lecture in one picture
+#
+# Eight walks, and a policy without preferences. A step of REINFORCE walks a few times and then moves probability
+# toward what was walked, in proportion to what it paid. Take more *updates*, with more or fewer *episodes* in each.
+
+# %%
+widgets.movable(
+    partial(figures.ascent, mdp=mdp),
+    updates=(0, 40),
+    episodes=[1, 2, 4, 8, 16, 64, 256],
+    step_size=(0.1, 2.0, 0.1),
+    seed="walk again",
+    size=(10.5, 5.2),
+    columns=2,
+    alt="Eight paths up the mountain, and their probabilities before and after learning.",
+    caption="Learning moves probability from path to path. No path and no payment ever changes.",
+)
+
+# %% [markdown]
+# Three things to try. With 256 episodes, slide *updates* from 0 to 40: every seed tells the same story. With one
+# episode and a step size of 2, press *walk again* a few times: some learners never find the summit. And look for a
+# path that pays 5. Does it ever win? The end of turn 1 says why not.
+
+# %% [markdown]
+# ## 1. Three factors, one of them yours
+
+# %%
+widgets.predict(
+    "Rest at the hut, find yourself on the ridge, climb: that pays 5, more than any other "
+    "walk. How often can a perfectly trained walker make it happen?",
+    [
+        "Always: training can make any path certain",
+        "Three times in four",
+        "One time in four",
+    ],
+)
+
+# %% [markdown]
+# A trajectory happens by turns: the world says where it begins, you choose, the world moves, you choose. The
+# probabilities of these events multiply. $\pi_\theta(a \mid s)$ is your **policy**, with parameters $\theta$:
+#
+# $$p(\tau; \theta) = p(s_0) \prod_{t=0}^{T-1} \pi_\theta(a_t \mid s_t)\; p(s_{t+1} \mid s_t, a_t) \tag{4.1}$$
+#
+# Here $\theta$ is a table of **logits**, one row per state and one column per action (shape `[S, A]` = `[4, 2]`), and
+# $\pi_\theta(\cdot \mid s)$ is the softmax of row $s$. We list all $N = 8$ paths.
+
+# %%
+double = torch.float64
+theta = torch.tensor([[0.5, -0.5], [0.2, -0.2], [-0.8, 0.8], [0.0, 0.0]], dtype=double)
+paths = figures.by_name(exact.trajectories(mdp, theta.softmax(-1)))
+state, action = paths.state, paths.action  # [T + 1, N], [T, N]
+
+start = mdp.initial_probability[state[0]]  # [N], the world's
+chosen = theta.softmax(-1)[state[:-1], action]  # [T, N], yours
+moved = mdp.transition[state[:-1], action, state[1:]]  # [T, N], the world's
+probability = start * (chosen * moved).prod(0)  # (4.1)
+
+# %% [markdown]
+# Is (4.1) how often the paths really come up? A policy, for this library, maps observations to distributions over
+# actions, for $R$ replicas at once. A table of logits needs ten lines, and `episodes` lets it walk.
+
+
+# %%
+class Table(torch.nn.Module):
+    """R tables of logits theta [S, A]: pi(a | s) = softmax(theta[s])[a]."""
+
+    def __init__(self, theta):  # [R, S, A]
+        super().__init__()
+        self.theta = torch.nn.Parameter(theta.clone())
+        self.noise = Noise("uniform")  # what it takes to draw one action
+
+    def forward(self, observation):  # [R, ..., S], one-hot
+        logits = torch.einsum("r...s,rsa->r...a", observation, self.theta)
+        return distributions.Categorical(logits)
+
+
+# %%
+def which(walks):
+    """Which of the eight paths was walked, [R, E]."""
+    first, second = walks.action.unbind(1)  # [R, E] each
+    place = walks.observation[:, 1].argmax(-1)  # 1 valley, 2 ridge
+    return 4 * first + 2 * (place - 1) + second
+
+
+walks = episodes(mdp, Table(theta[None]), Rng(0, dtype=double), environments=20_000)
+share = which(walks)[0].bincount(minlength=8) / 20_000
+interval = 1.96 * (probability * (1 - probability) / 20_000).sqrt()
+
+# %%
+names = figures.path_names(paths)
+pay = returns.discounted(paths.reward, 1.0)  # R(tau), [N]
+for n in range(8):
+    print(f"{names[n]:21s} pays {pay[n]:.0f}   (4.1): {probability[n]:.4f}", end="   ")
+    print(f"walked: {share[n]:.4f} ± {interval[n]:.4f}")
+print(f"sum of (4.1): {probability.sum():.12f}")
+
+# %% [markdown]
+# They agree (± is a 95 % interval: one line in twenty may lie outside its own). Now train the walker in your head:
+# certain to rest at the hut, certain to climb on the ridge.
+
+# %%
+rests, climbs = [1.0, 0.0], [0.0, 1.0]
+stubborn = torch.tensor([rests, rests, climbs, rests], dtype=double)  # pi itself, [S, A]
+climber = torch.tensor([climbs, rests, climbs, rests], dtype=double)
+best = figures.by_name(exact.trajectories(mdp, stubborn)).probability
+print({name: p for name, p in zip(names, best.tolist(), strict=True) if p})
+print(f"J if she rests first: {exact.expected_return(mdp, stubborn):.2f}")
+print(f"J if she climbs first: {exact.expected_return(mdp, climber):.2f}")
+
+# %% [markdown]
+# One time in four. Of the factors in (4.1) only $\pi_\theta$ is yours; the mountain keeps its quarter. So the best
+# *policy* is not the one that walks the best *path*: it climbs, because that is better on average. What we maximise
+# is $J(\theta) = \mathbb{E}_{\tau \sim p(\cdot;\theta)}[R(\tau)]$, the average over everything the mountain may do.
+
+# %% [markdown]
+# ## 2. Take the logarithm
+#
+# In (3.3) we need the score, $\nabla_\theta \log p(\tau;\theta)$. The logarithm of a product is a sum of logarithms:
+#
+# $$\log p(\tau; \theta) = \log p(s_0) + \sum_{t=0}^{T-1} \log \pi_\theta(a_t \mid s_t)
+# + \sum_{t=0}^{T-1} \log p(s_{t+1} \mid s_t, a_t) \tag{4.2}$$
+
+# %%
+widgets.predict(
+    "You have walked one path and want its score, $\\nabla_\\theta \\log p(\\tau;\\theta)$. "
+    "What must you know of the mountain?",
+    [
+        "All its transition probabilities",
+        "The transition probabilities along that path",
+        "Nothing",
+    ],
+)
+
+
+# %%
+def log_p(theta, mdp):
+    """The three parts of (4.2) for every path, each [N]."""
+    policy = theta.log_softmax(-1)[state[:-1], action]  # [T, N]
+    world = mdp.transition[state[:-1], action, state[1:]].log()
+    return mdp.initial_probability[state[0]].log(), policy.sum(0), world.sum(0)
+
+
+# %%
+assert_close(sum(log_p(theta, mdp)).exp(), probability)
+whole = torch.func.jacrev(lambda theta: sum(log_p(theta, mdp)))(theta)  # [N, S, A]
+yours = torch.func.jacrev(lambda theta: log_p(theta, mdp)[1])(theta)
+print("largest difference between the gradients:", (whole - yours).abs().max().item())
+
+# %% [markdown]
+# Nothing. The world's terms are numbers that do not contain $\theta$, and the gradient of a constant is zero:
+#
+# $$\nabla_\theta \log p(\tau; \theta) = \sum_{t=0}^{T-1} \nabla_\theta \log \pi_\theta(a_t \mid s_t) \tag{4.3}$$
+#
+# This line is what makes policy gradients **model-free**. You must have walked the path. You need not know how likely
+# it was. Here is one score, as a table like $\theta$:
+
+# %%
+print(names[3])
+for place, row in zip(figures.PLACES, yours[3].tolist(), strict=True):
+    print(f"{place:8s} rest {row[0]:+.3f}   climb {row[1]:+.3f}")
+
+# %% [markdown]
+# Rows of places that were visited say: more of what you chose, less of what you did not, and the less likely the
+# choice was the harder the push ($1 - \pi$, as in lecture 03). The valley was not visited, so its row is zero. But
+# have the dynamics left the problem altogether? Exchange the signposts, so that resting leads to the ridge:
+
+# %%
+turned = replace(mdp, transition=mdp.transition[:, [1, 0]])
+scores_there = torch.func.jacrev(lambda theta: sum(log_p(theta, turned)))(theta)
+print("largest difference of the scores:", (scores_there - whole).abs().max().item())
+for name, world in (("our mountain", mdp), ("signposts turned", turned)):
+    rest, climb = exact.policy_gradient(world, Table(theta[None]))[0, :2]  # of the row "hut"
+    print(f"{name:17s} dJ/dtheta at the hut: rest {rest:+.3f}, climb {climb:+.3f}")
+
+# %% [markdown]
+# Every path has the score it had, and the gradient of $J$ points the other way. The dynamics do not act through the
+# score. They act through *which paths come up*, and nature does that sampling for you.
+
+# %% [markdown]
+# ## 3. A gradient that can be sampled
+#
+# Put (4.3) into (3.3), with a trajectory for $x$ and its return for $f$. Then estimate the expectation from $E$
+# episodes, as in (3.4):
+#
+# $$\nabla_\theta J = \mathbb{E}_\tau\Big[\sum_{t=0}^{T-1} w_t\, \nabla_\theta \log \pi_\theta(a_t \mid s_t)\Big]
+# \approx \frac1E \sum_{e=1}^{E} \sum_{t=0}^{T_e-1} w_t^e\, \nabla_\theta \log \pi_\theta(a_t^e \mid s_t^e)
+# \tag{4.4}$$
+#
+# with the **weight** $w_t = R(\tau)$ for every step. With eight paths we can afford the middle exactly:
+
+# %%
+score = yours.flatten(1)  # [N, P], P = 8 parameters
+by_paths = (probability * pay) @ score  # the middle of (4.4): sum over tau of p R score
+
+# with the dynamics, backward in time; it lists no path
+by_values = exact.policy_gradient(mdp, Table(theta[None]))[0]
+
+step = 1e-5 * torch.eye(8, dtype=double).reshape(8, 4, 2)
+up, down = (exact.expected_return(mdp, (theta + s * step).softmax(-1)) for s in (1, -1))
+by_differences = (up - down) / 2e-5  # [P]
+
+# %%
+print(f"{'':18s}" + "".join(f"{place:>18s}" for place in figures.PLACES[:3]))
+ways = {"(4.4), eight paths": by_paths, "backward in time": by_values}
+for name, gradient in (ways | {"differences of J": by_differences}).items():
+    print(f"{name:18s}" + "".join(f"{g:+9.5f}" for g in gradient[:6]))
+
+# %% [markdown]
+# Three ways, one gradient. (The row *home* is left out: nothing is decided there, and its two numbers are zero.) In
+# each row the two are opposite, because a softmax feels only differences of logits.
+
+# %% [markdown]
+# ## 4. One walk, one step
+#
+# Now forget the list and learn from experience, as little as possible: one walk. The surrogate of lecture 03 turns
+# (4.4) into a number that autograd can differentiate.
+
+# %%
+policy = Table(torch.zeros(1, 4, 2, dtype=double))
+before = exact.action_probabilities(mdp, policy)[0].detach()
+walk = episodes(mdp, policy, Rng(5, dtype=double), environments=1)  # R = 1, T = 2, E = 1
+log_probability = policy(walk.observation).log_prob(walk.action)  # [R, T, E]
+weight = walk.reward.sum(1, keepdim=True)  # R(tau) for every step, [R, 1, E]
+surrogate = (log_probability * weight).sum(1).mean(1)  # [R]; its gradient is (4.4)
+walked = names[which(walk).item()]
+print(f"walked: {walked}; paid: {weight.item():.0f}")
+
+# %%
+widgets.predict(
+    "We take one step of gradient ascent from this walk. Which paths become more likely?",
+    [
+        "Only the path that was walked: the others were never tried",
+        "Also paths that were not walked, if they share choices with it",
+        "Those that pay at least as much as it did",
+    ],
+)
+
+# %%
+optimizer = nn.SGD(policy, step_size=0.5)
+optimizer.step(-surrogate)  # optimizers descend; we want to climb
+after = exact.action_probabilities(mdp, policy)[0].detach()
+picture, axes = plots.figure(10.5, 5.2, columns=2)
+figures.mountain(axes, mdp, after, before, walked=[walked])
+plots.show(picture, "One walk moves all eight probabilities, because paths share choices.")
+
+# %%
+old, new = (exact.trajectories(mdp, pi) for pi in (before, after))
+ratio = figures.by_name(new).probability / figures.by_name(old).probability
+for name, r in zip(names, ratio, strict=True):
+    print(f"{name:21s} p now / p before = {r:.2f}", "  <- walked" if name == walked else "")
+
+# %% [markdown]
+# A step does not grip a path, it grips choices: the two rows of $\theta$ that were visited. A path's **likelihood
+# ratio**, $p(\tau;\theta') / p(\tau;\theta) = \prod_t \pi_{\theta'}(a_t|s_t) / \pi_\theta(a_t|s_t)$, is made of the
+# choices it shares with the walk. So paths nobody has tried gain or lose. What they *pay* did not move, and neither
+# did a single step in them. This estimator changes the probabilities of paths and leaves the paths as they are;
+# gradients that bend the path itself come in lecture 11.
+
+# %% [markdown]
+# ## 5. Is it right? Ask where the truth is known
+#
+# One walk is noise. Is it noise *around the gradient*? We take a world with too many trajectories to list, the
+# $4 \times 3$ grid of Russell & Norvig. The walker slips one time in five, the goal pays 1, the pit costs 1, every
+# step costs 0.04, and after 50 steps it is over. Its exact gradient still comes out of a recursion backward in time.
+
+# %%
+grid = gridworld()
+replicas, each, discount = budget.choose(2000, 500), 8, 0.9
+logits = 0.5 * Rng(4, dtype=double).normal(*grid.transition.shape[:2])  # any; [1, S, A]
+policy = Table(logits.expand(replicas, -1, -1))  # the same everywhere; the noise differs
+batch = episodes(grid, policy, Rng(range(replicas), dtype=double), environments=each)
+truth = exact.policy_gradient(grid, Table(logits), discount)[0]  # [P]
+length = batch.valid.sum(1).double()  # steps, [R, E]
+print(f"{replicas} estimates from {each} episodes each, of {length.mean():.1f} steps on average")
+
+# %% [markdown]
+# Rewards now count with a **discount** $\gamma \in [0, 1]$: $R(\tau) = \sum_t \gamma^t r_t$. Nothing in the
+# derivation asked what $R$ is made of. Episodes end at different times, so the batch is padded, and `valid`
+# `[R, T, E]` says which steps are real. Here is (4.4) written out, one estimate per replica:
+
+
+# %%
+def estimate(weight):
+    """(4.4) with these weights w_t [R, T, E]: one estimate per replica, [R, P]."""
+    log_probability = policy(batch.observation).log_prob(batch.action)  # [R, T, E]
+    terms = log_probability * weight * batch.valid  # zero after the end
+    surrogate = terms.sum(1).mean(1)  # sum over time, mean over episodes; [R]
+    return gradients.per_replica(surrogate, policy)
+
+
+# %%
+R = returns.discounted(batch.reward, discount, valid=batch.valid)  # R(tau), [R, E]
+estimates = estimate(R[:, None])
+by_library = gradients.score_function(policy, batch, discount, causal=False)
+assert_close(estimates, by_library)
+quality = gradients.bias_and_variance(estimates, truth)
+decided = quality.variance > 0  # at the goal and in the pit nothing is
+chance = decided.sum() * math.erfc(4 / 2**0.5)
+print(f"{decided.sum()} coordinates: largest |z| = {quality.z.abs().max():.2f}")
+print(f"by chance it would go beyond 4 with probability {chance:.2%}")
+
+# %% [markdown]
+# $z$ is the bias in standard errors: for an unbiased estimator and many draws, a standard normal number in each
+# coordinate. Nothing here is unusual for one, so no bias is to be seen, and we have looked in every direction at
+# once. That is how every estimator of this course is tested. How noisy is it?
+
+# %%
+error = quality.variance.sum().sqrt()  # typical length of the error of one estimate
+uphill = (estimates @ truth > 0).double().mean()
+print(f"length of the gradient {truth.norm():.3f}, typical error of an estimate {error:.3f}")
+print(f"{uphill:.0%} of the estimates point uphill")
+
+# %% [markdown]
+# The noise is ten times as long as the signal, and yet most estimates point uphill. That is all gradient ascent
+# needs, if its steps are small: over many steps the errors go in all directions, and the gradient adds up.
+
+# %% [markdown]
+# ## 6. Which weight?
+#
+# Every choice was weighted with the return of the whole episode. A choice cannot change rewards that came before it.
+# So try the **reward-to-go**, what came from step $t$ on:
+#
+# $$G_t = \sum_{k=t}^{T-1} \gamma^{k-t} r_k, \qquad w_t = \gamma^t G_t = \sum_{k=t}^{T-1} \gamma^k r_k \tag{4.5}$$
+#
+# It is $R(\tau)$ without the first $t$ rewards. Many programs go further and drop $\gamma^t$ as well, so that late
+# steps count as much as early ones.
+
+# %%
+widgets.predict(
+    "Three weights on the same episodes: $R(\\tau)$, $\\gamma^t G_t$ and $G_t$. Which are centred on the gradient of $J$?",
+    [
+        "Only the whole return",
+        "The whole return and γ^t G_t",
+        "All three: they differ in variance only",
+    ],
+)
+
+# %%
+G = returns.to_go(batch.reward, discount, valid=batch.valid)  # G_t, [R, T, E]
+powers = returns.powers(discount, G.shape[1], G)  # gamma^t, [T, 1]
+for name, weight in {"R": R[:, None], "γ^t G_t": powers * G, "G_t": G}.items():
+    quality = gradients.bias_and_variance(estimate(weight), truth)
+    print(f"{name:7s} largest |z| {quality.z.abs().max():5.2f}", end="   ")
+    print(f"length of the bias {quality.bias.norm():.3f}", end="   ")
+    print(f"variance {quality.variance.sum():.3f}")
+
+# %% [markdown]
+# The first two are centred, and the second has less variance: the past was only noise. Why it may be dropped is the
+# first line of lecture 05. The third is *not* centred on the gradient of $J$: without $\gamma^t$ late steps count
+# more than they add to $R$. It is popular all the same, and lecture 05 says what that means. We keep $\gamma^t$
+# wherever we claim to have the gradient, and say so where we drop it.
+
+# %% [markdown]
+# ## 7. The algorithm
+#
+# **Algorithm 4.1, REINFORCE**
+#
+# 1. Play $E$ whole episodes with $\pi_\theta$.
+# 2. Compute $G_t$ for every step of every episode, by (4.5).
+# 3. $\theta \leftarrow \theta + \alpha\, \frac1E \sum_e \sum_t w_t\, \nabla_\theta \log \pi_\theta(a_t \mid s_t)$, by
+#    (4.4).
+# 4. Begin again with 1.
+#
+# $\alpha > 0$ is the step size. Here is the library's file, the part that is the algorithm:
+
+# %%
+parts = (reinforce.weights, reinforce.loss, reinforce.update, reinforce.train)
+Code("\n\n".join(inspect.getsource(part) for part in parts), language="python")
+
+# %% [markdown]
+# Read it against 4.1. It deviates in four places, and each has a name in `Config` or in the docstring:
+# - `keep_discount=False` drops $\gamma^t$ (turn 6);
+# - `standardise=True` shifts the weights to mean 0 and scales them to spread 1 over the batch (lecture 05: a
+#   baseline);
+# - the step is Adam's, on a gradient shortened to `max_gradient_norm`, not a plain step;
+# - the surrogate is divided by the mean episode length, which changes the length of the gradient and not its
+#   direction.
+#
+# With the first two switched off it must be our estimator, up to sign and that length. It is:
+
+# %%
+pure = reinforce.Config(discount=discount, keep_discount=True, standardise=False)
+log_probability = policy(batch.observation).log_prob(batch.action)
+loss = nn.lift(reinforce.loss)  # from one learner's [T, E] to [R, T, E]
+losses = loss(log_probability, batch.reward, batch.valid, pure)  # [R]
+by_library = -gradients.per_replica(losses, policy) * length.mean(1, keepdim=True)
+assert_close(by_library, estimate(powers * G))
+print("largest difference:", (by_library - estimate(powers * G)).abs().max().item())
+
+# %% [markdown]
+# ## 8. Balance a pole
+#
+# CartPole: a pole stands on a cart, and each fiftieth of a second you push the cart left or right. You see four
+# numbers (position and velocity of the cart, angle and turning rate of the pole) and get 1 for every step until the
+# pole leans more than 12° or the cart leaves the track. After 500 steps it is enough; 475 on average counts as
+# solved.
+#
+# $\pi_\theta$ is a small network now, $4 \to 32 \to 32 \to 2$. Nothing else changes: (4.4) never asked what
+# $\pi_\theta$ is made of.
+
+# %%
+widgets.predict(
+    "Sixteen learners, the same settings, different seeds. At the update at which their mean "
+    "return first passes 250: how far apart are the best and the worst of them?",
+    ["Less than 50", "50 to 200", "More than 200"],
+)
+
+# %%
+env = envs.make("CartPole-v1")
+seeds = budget.choose(16, 4)
+config = reinforce.Config(iterations=budget.choose(45, 12))
+show = plots.live(threshold=env.spec.reward_threshold)
+policy, history = reinforce.train(env, config, Rng(range(seeds)), progress=show)
+
+# %%
+curve = history.metrics["return"]  # [R, iteration]
+passed = int((curve.mean(0) > 250).argmax())
+mean, worst, best = (f(curve[:, passed]) for f in (np.mean, np.min, np.max))
+print(f"update {passed + 1}: mean {mean:.0f}, worst {worst:.0f}, best {best:.0f}")
+solved = (history.window("return", 10) >= env.spec.reward_threshold).any(1)
+print(f"{solved.sum()} of {seeds} learners have averaged 475 over ten updates")
+parameters = sum(parameter[0].numel() for parameter in policy.parameters())
+print(f"{parameters} parameters each; {history.steps[:, -1].sum():,.0f} steps, all together")
+
+# %% [markdown]
+# No model of the cart, no labels, a single number per step: that was all. And look at the spread. It is one program
+# with one set of settings on one task; only the seeds differ. The band says where the *mean* lies; a single learner
+# can be anywhere among the thin lines. Watch one:
+
+# %%
+best = int(curve[:, -1].argmax())
+widgets.watch(policy, env, replica=best, steps=budget.choose(500, 100))
+
+# %% [markdown]
+# ## 9. What does the loss tell you?
+
+# %%
+widgets.predict(
+    "While the return climbs, what does the loss do that the optimizer descends?",
+    [
+        "It falls, as in supervised learning",
+        "It rises",
+        "Neither: it does not measure progress",
+    ],
+)
+
+# %%
+picture, axes = plots.figure(8, 6.5, rows=2, sharex=True)
+plots.learning_curve(history, "return", axes[0])
+plots.learning_curve(history, "loss", axes[1])
+axes[0].set_xlabel("")
+plots.show(picture, "The return climbs to the ceiling. The loss falls, then rises: it measures nothing.")
+
+# %%
+loss = history.metrics["loss"]
+agreement = [np.corrcoef(loss[r], curve[r])[0, 1] for r in range(seeds)]
+print(f"correlation with the return, per run: {min(agreement):+.2f} to {max(agreement):+.2f}")
+print(f"first five updates: loss {loss[:, :5].mean():+.3f}, return {curve[:, :5].mean():.0f}")
+print(f"last five updates: loss {loss[:, -5:].mean():+.3f}, return {curve[:, -5:].mean():.0f}")
+
+# %% [markdown]
+# In supervised learning the data stay, and the loss falls over them. Here each update makes a *new* loss, from new
+# episodes with new weights, for one step only. Its slope at the present $\theta$ is the gradient. Its height is
+# $-\frac{1}{\text{steps}}\sum w_t \log \pi$: add a constant to all weights and the height moves, while the mean slope
+# stays. So plot the return.
+
+# %% [markdown]
+# ## 10. Steps that are too long
+
+# %%
+widgets.predict(
+    "The step size is 0.01. What will a step size of 0.1 do?",
+    [
+        "Learn about ten times as fast",
+        "Rise faster at first; then some replicas collapse and stay down",
+        "Nothing: Adam normalises the gradient anyway",
+    ],
+)
+
+# %%
+iterations = budget.choose(30, 8)
+runs = {0.01: history}
+for step_size in (0.03, 0.1):
+    settings = replace(config, step_size=step_size, iterations=iterations)
+    show = plots.live(label=f"step size {step_size}", color="other")
+    last, runs[step_size] = reinforce.train(env, settings, Rng(range(seeds)), progress=show)
+
+# %%
+picture, (above, below) = plots.figure(8, 7.5, rows=2, sharex=True)
+updates, colors = np.arange(1, iterations + 1), ("score_function", "sample", "other")
+for (step_size, run), color in zip(runs.items(), colors, strict=True):
+    y = {name: values[:, :iterations] for name, values in run.metrics.items()}
+    plots.band(above, updates, y["return"], label=f"{step_size}", color=color, thin=False)
+    plots.band(below, updates, y["entropy"], label=f"{step_size}", color=color)
+above.set_ylabel("return per episode")
+below.set(xlabel="updates", ylabel="entropy of the policy (nats)")
+plots.show(picture, "Long steps make policies certain before they are good, and certain they stay.")
+
+# %%
+for step_size, run in runs.items():
+    certain = run.metrics["entropy"][:, iterations - 1] < 0.05
+    print(f"step size {step_size}: {certain.sum()} of {seeds} have an entropy below 0.05 nats")
+    if certain.any():
+        print(f"    the mean return of these: {run.latest('return')[certain].mean():.0f}")
+
+# %%
+order = runs[0.1].latest("entropy").argsort()
+widgets.watch(last, env, replica=order[:3].tolist(), steps=budget.choose(250, 50))
+
+# %% [markdown]
+# An entropy near zero means a policy that is all but certain of its action; above are the three most certain ones.
+# The score of a certain choice is $1 - \pi \approx 0$: no gradient, whatever the weight. And always doing the same it
+# sees nothing new to learn from. In supervised learning a bad step can be mended, because the data set does not care.
+# Here the policy *makes* the data. Three times the step is a gamble, ten times is a collapse. (Lectures 09 and 10
+# limit how far one batch may move a policy.)
+
+# %% [markdown]
+# ## 11. One seed
+
+# %%
+final = {size: run.window("return", 5)[:, iterations - 1] for size, run in runs.items()}
+for step_size, values in final.items():
+    print(f"step size {step_size}: mean over {seeds} seeds {values.mean():.0f}")
+
+# %%
+widgets.predict(
+    "Two people compare step sizes 0.01 and 0.03, with one seed each. How often does the one that is worse on average win?",
+    ["Almost never", "About one time in ten", "Nearly every second time"],
+)
+
+# %%
+poor, good = sorted((final[0.01], final[0.03]), key=np.mean)
+random = np.random.default_rng(0)
+for count in (1, 2, 4, 8, 16):
+    a, b = (random.choice(values, (20_000, count)).mean(1) for values in (good, poor))
+    print(f"seeds each: {count:2d}   comparisons with the wrong winner: {(a < b).mean():.1%}")
+
+# %%
+picture, ax = plots.figure(8, 4.5)
+figures.dots(ax, {f"step size {size}": y for size, y in final.items()}, colors)
+ax.set_ylabel("return per episode\n(mean of 5 updates)")
+plots.show(picture, "One dot from each column: that is a comparison with one seed.")
+
+# %% [markdown]
+# With one seed each it is close to tossing a coin, although the two means lie well apart: each column reaches from
+# the ceiling down into the other. (The "right" order is that of the means over all our seeds, from which the
+# comparisons draw.) That is why every curve of this course is a band, and why the library trains all seeds in one
+# call: sixteen at once cost far less than sixteen in a row.
+
+# %% [markdown]
+# ## 12. Two hills
+#
+# A corridor: stop at the door and get 1, or walk five steps and get 3. Who stops on the way gets nothing. The best
+# policy walks, $J = 3$. But at first walkers stop somewhere on the way, and come home with less than those who never
+# left.
+
+
+# %%
+def corridor(length=5, prize=3.0):
+    """In state s < length: action 0 stops, action 1 goes on. State ``length`` is home."""
+    moves, pays = torch.zeros(length + 1, 2, length + 1), torch.zeros(length + 1, 2)
+    here = torch.arange(length + 1)
+    moves[here, 0, length] = 1
+    moves[here, 1, (here + 1).clamp(max=length)] = 1
+    pays[0, 0], pays[length - 1, 1] = 1.0, prize
+    start, home = (here == 0).double(), here == length
+    return Tabular(moves, pays, start, home, time_limit=length)
+
+
+# %%
+world, learners = corridor(), budget.choose(64, 16)
+begin = 0.5 * Rng(range(learners), dtype=double).normal(6, 2)  # first policies, [R, S, A]
+
+
+def stuck(each):
+    """Share of learners at the door after 200 updates with so many episodes each."""
+    policy, rng = Table(begin), Rng(range(learners), stream=1, dtype=double)
+    optimizer = nn.SGD(policy, step_size=1.0)
+    for _ in range(200):
+        batch = episodes(world, policy, rng, each)
+        log_probability = policy(batch.observation).log_prob(batch.action)
+        weight = returns.to_go(batch.reward, 1.0, valid=batch.valid)
+        optimizer.step(-gradients.score_surrogate(log_probability, weight, batch.valid))
+    return (exact.expected_return(world, policy) < 1.1).double().mean()
+
+
+print(f"8 episodes per update: {stuck(8):.0%} of {learners} learners stop at the door")
+
+# %%
+widgets.predict(
+    "Is that bad luck with few episodes? What share ends there with 64 episodes per update, and with the exact gradient?",
+    [
+        "None with either: it was noise",
+        "A few with 64 episodes, none with the exact gradient",
+        "A large share with both",
+    ],
+)
+
+# %%
+print(f"64 episodes per update: {stuck(64):.0%}")
+policy = Table(begin)
+optimizer, courses = nn.SGD(policy, step_size=1.0), []
+for _ in range(200):
+    going_on = exact.action_probabilities(world, policy)[..., 1]  # [R, S]
+    courses.append(going_on.detach())
+    optimizer.step(-exact.expected_return(world, policy))
+share = (exact.expected_return(world, policy) < 1.1).double().mean()
+print(f"exact gradient: {share:.0%}")
+
+# %%
+picture, ax = plots.figure(8, 6)
+figures.hills(ax, 5, 3.0, torch.stack(courses))
+plots.show(picture, "J has two hills. The exact gradient leads up the one at whose foot it began.")
+
+# %% [markdown]
+# Each line is a learner with the *exact* gradient, from its first policy (dot). Near the left edge $J = 1$, and as
+# long as going on later is unlikely, every small step away from that edge lowers it. A gradient feels the slope
+# underfoot. More episodes make it more exact, not more far-sighted. What helps is another start, or a reason to
+# explore (lecture 15).
+
+# %% [markdown]
+# ## 13. What goes wrong
+#
+# Three mistakes, made on purpose. All of them run without an error. Two are losses with the library's signature, so
+# `train` takes them as they are:
+
+
+# %%
+def sign_error(log_probability, reward, valid, config):
+    """Minimises what should be maximised."""
+    return -reinforce.loss(log_probability, reward, valid, config)
+
+
+def off_by_one(log_probability, reward, valid, config):
+    """G_{t+1} in the place of G_t: the sum of rewards begins one step late."""
+    late = torch.cat([(reward * valid)[1:], torch.zeros_like(reward[:1])])
+    return reinforce.loss(log_probability, late, valid, config)
+
+
+# %% [markdown]
+# The third draws an action afresh when the log-probability is computed, and so scores a choice that nobody made. The
+# cheap check for all of them is turn 5 on the smallest world: the mean of many estimates, beside the exact gradient.
+
+# %%
+pure = reinforce.Config(discount=1.0, keep_discount=True, standardise=False)
+replicas = budget.choose(4000, 1000)
+policy, rng = Table(theta.expand(replicas, -1, -1)), Rng(range(replicas), dtype=double)
+walks = episodes(mdp, policy, rng, environments=8)
+taken = walks.action  # [R, T, E]
+noise = rng.draw(policy.noise, *taken.shape[1:])
+drawn_again = policy(walks.observation).sample(noise)
+truth = exact.policy_gradient(mdp, Table(theta[None]))[0]
+
+# %%
+print("mean of the estimates  hut: rest  ridge: climb  largest |z|")
+print(f"{'exact':22s} {truth[0]:+10.3f} {truth[5]:+13.3f}")
+for name, loss, action in (
+    ("right", reinforce.loss, taken),
+    ("sign error", sign_error, taken),
+    ("off by one", off_by_one, taken),
+    ("actions drawn again", reinforce.loss, drawn_again),
+):
+    log_probability = policy(walks.observation).log_prob(action)
+    losses = nn.lift(loss)(log_probability, walks.reward, walks.valid, pure)
+    estimates = -2 * gradients.per_replica(losses, policy)  # 2: steps per episode
+    quality = gradients.bias_and_variance(estimates, truth)
+    hut, ridge = estimates.mean(0)[[0, 5]]
+    print(f"{name:22s} {hut:+10.3f} {ridge:+13.3f} {quality.z.abs().max():12.1f}")
+
+# %% [markdown]
+# - **Sign error.** Minus the gradient: it learns, downhill.
+# - **Off by one.** The last choice never sees its own reward: on the ridge exactly nothing is learned, with no noise
+#   at all, so $z$ is infinite.
+# - **Actions drawn again.** The return knows nothing of the new action. The mean is zero: noise, and no learning.
+#
+# The check takes a second, and its $z$ leaves no doubt. Most people check something else: they train, and look at the
+# curve.
+
+# %%
+widgets.predict(
+    "Which of these will the learning curve on CartPole give away: the sign error, or the sum that begins one step late?",
+    ["Both", "Only the sign error", "Only the late sum", "Neither"],
+)
+
+# %%
+short = replace(config, iterations=budget.choose(20, 6))
+curves = {"right": history}
+for loss in (sign_error, off_by_one):
+    rng = Rng(range(budget.choose(8, 4)))
+    _, curves[loss.__name__.replace("_", " ")] = reinforce.train(env, short, rng, loss=loss)
+
+# %%
+picture, ax = plots.figure()
+updates, colors = np.arange(1, short.iterations + 1), ("score_function", "biased", "other")
+for (name, run), color in zip(curves.items(), colors, strict=True):
+    y = run.metrics["return"][:, : short.iterations]
+    plots.band(ax, updates, y, label=name, color=color, thin=False)
+ax.set(xlabel="updates", ylabel="return per episode", xticks=range(0, len(updates) + 1, 5))
+plots.show(picture, "The curve gives the sign error away. The late sum learns as well as the right one.")
+
+# %% [markdown]
+# Only the sign error. On CartPole every reward is 1, so $G_{t+1} = (G_t - 1)/\gamma$: after standardising, the same
+# weights. On the mountain the same program would never learn what to do on the ridge. A learning curve is not a test.
+# An exact gradient is.
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Choose, and read the reason; change your mind as often as you like.
+
+# %%
+widgets.quiz(quizzes.LECTURE_04)
+
+# %% [markdown]
+# ## In four lines
+#
+# - The log-probability of an episode is a sum, and only the policy's terms in it have a gradient: (4.3). No model is
+#   needed.
+# - Weight each score with what came after it and average over episodes: an unbiased estimate of $\nabla J$, (4.4) and
+#   (4.5).
+# - A step changes the probabilities of choices, and so of paths. The paths stay, and the next batch comes from the
+#   new policy.
+# - Watch the return of many seeds. The loss says nothing, one seed says little, and a learning curve proves no
+#   gradient right.
+#
+# **Now you:** [exercise 04](../exercises/04_reinforce.ipynb) asks for the log-probability of an episode, the
+# surrogate, the update, returns that stop at the end of their episode, and a loss of your own that balances the pole.
+#
+# **Next:** in turn 5 the noise was longer than the gradient. Lecture 05 asks which action caused the reward, and
+# compared with what: why the past may be dropped, what dropping $\gamma^t$ means, and how subtracting the right
+# number makes noise go away.
+
+# %% [markdown]
+# ## Sources
+#
+# - R. J. Williams (1992), Simple statistical gradient-following algorithms for connectionist reinforcement learning,
+#   *Machine Learning* 8. The name, and the proof.
+# - R. S. Sutton, D. McAllester, S. Singh, Y. Mansour (2000), Policy gradient methods for reinforcement learning with
+#   function approximation, *NIPS* 12. The gradient over states and actions.
+# - A. G. Barto, R. S. Sutton, C. W. Anderson (1983), Neuronlike adaptive elements that can solve difficult learning
+#   control problems. The pole and the cart.
+# - S. Russell and P. Norvig, *Artificial Intelligence: A Modern Approach*, section on sequential decision problems.
+#   The grid.
+# - P. Henderson et al. (2018), Deep reinforcement learning that matters, *AAAI*. What one seed is worth.
+# - Source slides and notes: `002_20f9c9cab9178118.txt` (trajectories, the score function, basic REINFORCE),
+#   `003_0746104038de6fc3.txt` (likelihood-ratio estimator, paths and their probabilities), `004_c4625da9e5213f66.txt`
+#   (policy gradient over trajectories, the algorithm).
