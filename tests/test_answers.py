@@ -1,0 +1,113 @@
+"""Answers are found by name in a learner's file, and nothing but definitions is executed."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from pgcourse import answers
+
+
+def notebook(folder: Path, *cells: str) -> Path:
+    path = folder / "mine.ipynb"
+    code = [{"cell_type": "code", "source": cell.splitlines(keepends=True), "outputs": [{"text": "no"}]} for cell in cells]
+    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "f = 0 ("}, *code], "nbformat": 4}))
+    return path
+
+
+def test_functions_are_found_in_a_notebook_and_in_a_python_file(tmp_path):
+    found = answers.read(notebook(tmp_path, "import math", "def f(x):\n    return math.sqrt(x)"))
+    assert found.functions["f"](9) == 3
+    assert found.notices == []
+    (tmp_path / "mine.py").write_text("def f(x):\n    return -x\n")
+    assert answers.read(tmp_path / "mine.py").functions["f"](2) == -2
+
+
+def test_only_definitions_are_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cells = (
+        "import pathlib\nN = 3\nSCALE: float = 0.5 * math.log(2 * math.pi)\n",
+        "pathlib.Path('ran').touch()\nfor i in range(3):\n    pathlib.Path('ran').touch()\ntrained = print('ran')\ncheck(f)",
+        "class Law:\n    k = 2\ndef f(x):\n    return x + N + SCALE + Law.k\ng = lambda x: 2 * x",
+    )
+    found = answers.read(notebook(tmp_path, "import math", *cells))
+    assert found.functions["f"](1) == pytest.approx(6 + 0.5 * math.log(2 * math.pi))
+    assert found.functions["g"](2) == 4
+    assert found.functions["g"].__name__ == "g"
+    assert not (tmp_path / "ran").exists()
+    assert set(found.functions) == {"f", "g"}
+
+
+def test_a_computed_constant_is_not_executed_and_its_use_is_explained(tmp_path):
+    found = answers.read(notebook(tmp_path, "table = compute()\ndef f(x):\n    return table[x]\ndef g(x):\n    return x"))
+    assert found.notices == [
+        "f uses table, which is computed in mine.ipynb, cell 2, line 1. Only definitions are executed here: compute it in f."
+    ]
+
+
+def test_the_last_definition_wins_with_a_notice(tmp_path):
+    found = answers.read(notebook(tmp_path, "def f(x):\n    return 1", "def f(x):\n    return 2"))
+    assert found.functions["f"](0) == 2
+    assert found.notices == ["f is defined more than once; the last definition counts (mine.ipynb, cell 3)."]
+
+
+def test_magics_are_dropped_with_a_notice_and_remainders_are_not_magics(tmp_path):
+    found = answers.read(
+        notebook(
+            tmp_path,
+            "%matplotlib inline\n!ls\nfiles = !ls\nf?\ndef f(x):\n    %time\n    return 1",
+            "%%time\ndef g(x):\n    return 2",
+            "%%bash\nrm nothing",
+            "def h(x):\n    return (x\n        % 3)",
+        )
+    )
+    assert [found.functions[name](5) for name in "fgh"] == [1, 2, 2]
+    assert found.notices == [
+        "mine.ipynb, cell 2: left out 5 lines that only a notebook understands (%, ! or ?).",
+        "mine.ipynb, cell 3: left out 1 line that only a notebook understands (%, ! or ?).",
+        "mine.ipynb, cell 4: the cell is not Python (%%bash) and is left out.",
+    ]
+
+
+def test_a_broken_cell_or_import_costs_only_itself(tmp_path):
+    found = answers.read(notebook(tmp_path, "def f(:\n", "import no_such_module", "def g(x):\n    return x"))
+    assert found.functions["g"](1) == 1
+    assert found.notices[0].startswith("mine.ipynb, cell 2, line 1: invalid syntax")
+    assert found.notices[1] == "mine.ipynb, cell 3, line 1: ModuleNotFoundError: No module named 'no_such_module'"
+
+
+def test_tracebacks_show_the_learners_line(tmp_path):
+    import traceback
+
+    found = answers.read(notebook(tmp_path, "def f(x):\n    return 1 / x"))
+    with pytest.raises(ZeroDivisionError) as caught:
+        found.functions["f"](0)
+    frame = traceback.extract_tb(caught.tb)[-1]
+    assert (frame.filename, frame.lineno, frame.line) == ("mine.ipynb, cell 2", 2, "return 1 / x")
+
+
+def test_annotations_and_dataclasses_work(tmp_path):
+    source = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Law:\n    mean: Unknown = 0\ndef f(x: Unknown) -> Law:\n    return Law(x)\n"
+    )
+    assert answers.read(notebook(tmp_path, source)).functions["f"](3).mean == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.ipynb", b"{not json", "is not a notebook: it is not JSON"),
+        ("a.ipynb", b"", "is not a notebook: it is not JSON"),
+        ("a.ipynb", b"[1, 2]", "JSON but not a notebook of format 4"),
+        ("a.ipynb", b'{"worksheets": []}', "JSON but not a notebook of format 4"),
+        ("a.ipynb", b"\xff\xfe\x00", "is not text in UTF-8"),
+        ("a.py", b"def f(:\n", "a.py, line 1: invalid syntax"),
+        ("a.txt", b"", "neither a notebook"),
+    ],
+)
+def test_what_is_no_notebook_is_refused_with_the_reason(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        answers.read(tmp_path / name)
