@@ -1,0 +1,292 @@
+"""The checks of all tasks, checked: right solutions pass, wrong ones are rejected and named, nothing is judged by luck."""
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pgcourse.grading import audit, find, judge, reference_source, stub_source, tasks
+from pgcourse.grading.answer import LocalAnswer
+from pgcourse.grading.task import Gradient, Learning, shapes
+from pgcourse.grading.tasks import t04_reinforce
+
+PAGE = Path(__file__).parent.parent / "docs" / "kill_matrix.md"
+TASKS = tasks()
+BY_TASK = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return audit.kill_matrix()
+
+
+@BY_TASK
+def test_kill_matrix_every_cell_is_right(task, cells):
+    own = [cell for cell in cells if cell.task is task]
+    assert sum(cell.kind == "right" for cell in own) >= 2
+    assert sum(cell.kind == "wrong" for cell in own) >= 4
+    assert sum(cell.kind == "spoilt" for cell in own) >= 10
+    wrong = [f"{cell.kind} {cell.solution}: {cell.outcome}" for cell in own if not cell.good]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_committed_kill_matrix_is_current(cells):
+    assert PAGE.read_text(encoding="utf-8") == audit.markdown(cells), f"run: python -m pgcourse.grading.audit > {PAGE}"
+
+
+def test_the_page_shows_a_wrong_judgement():
+    """The matrix must be able to fail: a check that lets a mistake through shows."""
+    task = find("04.batched_returns")
+    blind = replace(task, stages=(replace(task.exact, verdict=lambda cases, seen: None),))
+    cells = audit.kill_matrix([blind])
+    assert {cell.kind for cell in cells if not cell.good} == {"wrong", "spoilt"}
+    page = audit.markdown(cells)
+    assert f"{sum(not cell.good for cell in cells)} judged wrongly" in page
+    assert "**accepted, wrongly**" in page
+
+
+@BY_TASK
+def test_mistakes_are_recognised_whatever_the_seed(task):
+    """Every mistake is named on other draws too, not only on those of the kill matrix."""
+    for mistake in task.mistakes:
+        for seed in (1, 2):
+            outcome = judge(task, mistake.function, seed, learning=False)
+            assert (outcome.status, outcome.points, outcome.mistake) == ("failed", 0, mistake.name), outcome
+            assert outcome.message.startswith(mistake.sentence) or task.exact.verdict
+
+
+@BY_TASK
+def test_no_false_alarm_in_a_few_runs(task):
+    assert not any(audit.false_alarms(task, 5).values())
+
+
+@pytest.mark.full
+@BY_TASK
+def test_no_false_alarm_in_two_hundred_runs(task):
+    assert not any(audit.false_alarms(task, 200).values())
+
+
+@pytest.mark.full
+@BY_TASK
+def test_no_mistake_slips_through_in_fifty_runs(task):
+    for mistake in task.mistakes:
+        for seed in range(50):
+            assert judge(task, mistake.function, seed, learning=False).mistake == mistake.name
+
+
+@BY_TASK
+def test_right_solutions_agree_with_the_truth_far_below_the_tolerance(task):
+    """The error budget says that rounding is the only difference; so it must be many orders below what is tolerated."""
+    stage = task.exact
+    if stage.verdict is not None:
+        pytest.skip("judged by a verdict; its margins have a test of their own")
+    for function in (task.reference, *task.alternatives):
+        answer = LocalAnswer(function)
+        for case in stage.cases(torch.Generator().manual_seed(3)):
+            found = stage.observe(task, answer, case.inputs)
+            for part, truth in zip(_parts(found), _parts(case.truth), strict=True):
+                assert (part - truth).abs().max() < 1e-6 * max(1.0, truth.abs().max()), function.__name__
+
+
+def _parts(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+@BY_TASK
+def test_the_oracle_is_not_the_reference(task):
+    assert inspect.getsource(task.reference) not in inspect.getsource(task.exact.cases)
+    own = task.exact.cases.__code__.co_names
+    assert task.name not in own
+    assert any(name.endswith("oracle") for name in own) or task.exact.verdict
+
+
+@BY_TASK
+def test_specification_is_complete(task):
+    assert task.id == f"{task.id[:2]}.{task.reference.__name__}"
+    assert find(task.name) is find(task.id) is task
+    assert 2 <= len(task.hints) <= 4
+    assert len(task.alternatives) >= 1
+    assert len({mistake.name for mistake in task.mistakes}) == len(task.mistakes) >= 4
+    assert task.points >= 1
+    assert task.title
+    assert len(task.error_budget) > 50
+    learning = sum(stage.points for stage in task.stages if isinstance(stage, Learning))
+    assert learning <= task.points / 4, "a training run earns minor points"
+    for path in task.forbidden:
+        module, _, name = path.rpartition(".")
+        assert __import__(module, fromlist=[name])
+        assert hasattr(__import__(module, fromlist=[name]), name), path
+
+
+@BY_TASK
+def test_the_signature_says_the_shapes(task):
+    """Names are the reference's; shapes are those of the cases, and some case has all axes of different lengths."""
+    head, _, result = task.signature.partition("->")
+    name, _, arguments = head.partition("(")
+    asked = shapes(arguments.rpartition(")")[0])
+    assert name == task.name
+    assert tuple(argument for argument, _ in asked) == task.parameters
+    assert shapes(result), "the signature names what is returned"
+    told_apart = False
+    for case in task.exact.cases(torch.Generator().manual_seed(0)):
+        sizes = {}
+        for (argument, shape), value in zip(asked, case.inputs, strict=True):
+            if not shape:
+                assert isinstance(value, int | float), argument
+                continue
+            letters = [letter.strip() for letter in shape.strip("[]").split(",") if letter.strip()]
+            assert len(letters) == value.ndim, argument
+            for letter, size in zip(letters, value.shape, strict=True):
+                assert sizes.setdefault(letter, size) == size, f"{argument}: {letter}"
+        if not isinstance(task.exact.observe, Gradient):
+            for (output, shape), value in zip(shapes(result), _parts(case.truth), strict=True):
+                letters = [letter.strip() for letter in shape.strip("[]").split(",") if letter.strip()]
+                assert [sizes[letter] for letter in letters] == list(value.shape), output
+        told_apart |= len(set(sizes.values())) == len(sizes) and 1 not in sizes.values()
+    assert told_apart, "no case has all axes of different lengths above 1: a confusion of axes could pass"
+
+
+@BY_TASK
+def test_cases_begin_small_and_are_exact(task):
+    cases = task.exact.cases(torch.Generator().manual_seed(0))
+    first = [x for x in cases[0].inputs if isinstance(x, torch.Tensor)]
+    assert all(x.numel() <= 12 for x in first)
+    for case in cases:
+        assert all(x.dtype in (torch.float64, torch.bool, torch.int64) for x in case.inputs if isinstance(x, torch.Tensor))
+
+
+@BY_TASK
+def test_sources(task):
+    """The stub has the reference's signature and docstring and nothing of its body; both can be executed."""
+    stub, reference = stub_source(task), reference_source(task)
+    for source in (stub, reference):
+        space = {"torch": torch}
+        exec(source, space)  # our own text
+        assert space[task.name].__doc__ == task.reference.__doc__
+        assert inspect.signature(space[task.name]) == inspect.signature(task.reference)
+    assert stub.rstrip().endswith("raise NotImplementedError")
+    assert judge(task, space[task.name], 0, learning=False).status == "passed", "the source alone is a right answer"
+    exec(stub, space)
+    assert judge(task, space[task.name], 0).status == "not attempted"
+    body = reference.partition(task.reference.__doc__)[2].replace('"""', "")
+    assert len(body.strip().splitlines()) <= 12
+    assert not any(line.strip() in stub for line in body.splitlines() if line.strip())
+
+
+def test_function_names_are_unique_over_the_course():
+    assert len({task.name for task in TASKS}) == len(TASKS)
+    assert len({task.id for task in TASKS}) == len(TASKS)
+    assert [task.id[:2] for task in TASKS] == sorted(task.id[:2] for task in TASKS)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 04.cartpole_loss: a whole family of losses is right
+
+
+def _losses():
+    """Right losses of the kinds people write, and wrong ones that are in no list."""
+
+    def discounted(x, gamma=0.99):
+        rows, G = [], torch.zeros_like(x[0])
+        for r in x.flip(0):
+            G = r + gamma * G
+            rows.append(G)
+        return torch.stack(rows[::-1])
+
+    def standard(x, v):
+        return (x - x[v].mean()) / (x[v].std() + 1e-8)
+
+    def whole(r, v):
+        return (r * v).sum(0)
+
+    right = {
+        "whole return": lambda p, r, v: -(whole(r, v) * p * v).sum(0).mean(),
+        "sum over episodes": lambda p, r, v: -(whole(r, v) * p * v).sum(),
+        "mean over all entries": lambda p, r, v: -(whole(r, v) * p * v).mean(),
+        "mean over valid entries": lambda p, r, v: -(whole(r, v) * p * v).sum() / v.sum(),
+        "counts steps, not rewards": lambda p, r, v: -(v.sum(0) * (p * v).sum(0)).mean(),
+        "to go": lambda p, r, v: -(discounted(r * v) * p * v).sum(0).mean(),
+        "to go, discounted more": lambda p, r, v: -(discounted(r * v, 0.9) * p * v).sum(0).mean(),
+        "to go, standardised, all entries": lambda p, r, v: -(standard(discounted(r * v), v) * p * v).mean(),
+        "to go less its mean at each step": lambda p, r, v: (
+            -((discounted(r * v) - (discounted(r * v) * v).sum(1, keepdim=True) / v.sum(1, keepdim=True)) * p * v).sum(0).mean()
+        ),
+        "standardised over the whole population": lambda p, r, v: (
+            -((whole(r, v) - whole(r, v).mean()) / (whole(r, v).std(correction=0) + 1e-6) * p * v).sum(0).mean()
+        ),
+        "by ratio": lambda p, r, v: -((p - p.detach()).exp() * v * (whole(r, v) - whole(r, v).mean())).sum(0).mean(),
+        "by boolean index": lambda p, r, v: -(p[v] * (whole(r, v) - whole(r, v).mean()).expand_as(p)[v]).sum() / p.shape[1],
+    }
+    wrong = {
+        "constant added to every return": lambda p, r, v: -((whole(r, v) - 20) * p * v).sum(0).mean(),
+        "squared": lambda p, r, v: ((whole(r, v) * (p * v).sum(0)) ** 2).mean(),
+        "probability of the episode": lambda p, r, v: -(whole(r, v) * (p * v).sum(0).exp()).mean(),
+        "random weights": lambda p, r, v: -(torch.rand_like(p) * p * v).sum(),
+        "only imitates": lambda p, r, v: -(p * v).sum(0).mean(),
+        "noise added to returns": lambda p, r, v: -((whole(r, v) + 9 * torch.arange(p.shape[1])) * p * v).sum(0).mean(),
+        "first episode only": lambda p, r, v: -(whole(r, v)[0] * (p * v).sum(0)).mean(),
+        "last step only": lambda p, r, v: -(whole(r, v) * p[-1] * v[-1]).mean(),
+        "longest is worst": lambda p, r, v: -((whole(r, v).max() - whole(r, v)) * p * v).sum(0).mean(),
+    }
+    return right, wrong
+
+
+RIGHT, WRONG = _losses()
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_cartpole_loss_accepts_the_whole_family(name):
+    for seed in range(3):
+        outcome = judge(t04_reinforce.CARTPOLE_LOSS, RIGHT[name], seed, learning=False)
+        assert outcome.points == 3, outcome
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_cartpole_loss_rejects_what_is_in_no_list(name):
+    for seed in range(3):
+        outcome = judge(t04_reinforce.CARTPOLE_LOSS, WRONG[name], seed, learning=False)
+        assert (outcome.status, outcome.points) == ("failed", 0), outcome
+
+
+def test_the_truth_of_the_falling_pole():
+    """Its episodes' probabilities sum to one, and plain REINFORCE's expected step is the exact gradient."""
+    cases = [
+        case
+        for case in t04_reinforce.CARTPOLE_LOSS.stages[0].cases(torch.Generator().manual_seed(0))
+        if not isinstance(case.truth, int)
+    ]
+    assert sum(case.truth.probability for case in cases) == pytest.approx(1)
+    step = torch.zeros(3, dtype=torch.float64)
+    for case in cases:
+        _, reward, valid = case.inputs
+        pull = ((reward * valid).sum(0) * valid * case.truth.score).sum(1) / valid.shape[1]
+        step[: len(pull)] += case.truth.probability * pull
+    torch.testing.assert_close(step, cases[0].truth.gradient)
+
+
+def test_cartpole_loss_learns(monkeypatch):
+    monkeypatch.setenv("PGCOURSE_BUDGET", "small")
+    lines = []
+    task = t04_reinforce.CARTPOLE_LOSS
+    outcome = judge(task, task.reference, 1, report=lines.append)
+    assert (outcome.status, outcome.points, outcome.printed) == ("passed", 4, ""), outcome
+    assert "4 learners" in lines[0]
+    assert len(lines) >= 2
+
+
+def test_a_right_but_noisy_loss_loses_only_the_minor_points(monkeypatch):
+    monkeypatch.setenv("PGCOURSE_BUDGET", "small")
+    monkeypatch.setattr(t04_reinforce.budget, "choose", lambda full, small: (475, 3, 2))
+    outcome = judge(t04_reinforce.CARTPOLE_LOSS, RIGHT["whole return"], 0)
+    assert (outcome.status, outcome.points, outcome.max_points) == ("failed", 3, 4)
+    assert "The gradient is right." in outcome.message
+
+
+@pytest.mark.full
+def test_learning_runs_succeed():
+    """The error budget of the learning stage; with 20 runs without a failure its rate is below 14 % (95 %)."""
+    assert audit.false_alarms(t04_reinforce.CARTPOLE_LOSS, 20, learning=True) == {
+        f.__name__: 0 for f in (t04_reinforce.CARTPOLE_LOSS.reference, *t04_reinforce.CARTPOLE_LOSS.alternatives)
+    }
