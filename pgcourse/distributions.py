@@ -7,6 +7,7 @@ drawn at once come for free. Shapes follow torch: leading axes are free (``[R, T
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import ClassVar, TypeVar
 
 import torch
@@ -66,30 +67,36 @@ class Categorical:
     def probabilities(self) -> Tensor:
         return self.logits.softmax(-1)
 
+    @cached_property
+    def log_probabilities(self) -> Tensor:
+        return self.logits.log_softmax(-1)
+
     @property
     def mode(self) -> Tensor:
         return self.logits.argmax(-1)
 
     def sample(self, noise: Tensor) -> Tensor:
         """The outcome whose interval of the cumulative distribution holds ``noise`` (uniform on [0, 1), [...])."""
-        edges = self.probabilities[..., :-1].cumsum(-1)  # the last edge is 1: leaving it out leaves rounding no room
-        return (noise.unsqueeze(-1) >= edges).sum(-1)
+        # Not normalised: a softmax over a few numbers costs ten times their exponentials. The last edge is left out, so
+        # that rounding cannot lead beyond the last outcome.
+        edges = (self.logits - self.logits.amax(-1, keepdim=True)).exp().cumsum(-1)
+        return (noise.unsqueeze(-1) * edges[..., -1:] >= edges[..., :-1]).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log softmax(logits)[value]; int64 [...] -> [...]."""
-        log_p = self.logits.log_softmax(-1)
+        log_p = self.log_probabilities
         shape = torch.broadcast_shapes(log_p.shape[:-1], value.shape)
         return log_p.expand(*shape, -1).gather(-1, value.expand(shape).unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> Tensor:
         """-sum_a p(a) log p(a), in nats; [...]."""
-        log_p = self.logits.log_softmax(-1)
+        log_p = self.log_probabilities
         return -(log_p.exp() * log_p).sum(-1)
 
     def kl(self, other: "Categorical") -> Tensor:
         """KL(self || other) = sum_a p(a) [log p(a) - log q(a)], in nats; [...]."""
-        log_p = self.logits.log_softmax(-1)
-        return (log_p.exp() * (log_p - other.logits.log_softmax(-1))).sum(-1)
+        log_p = self.log_probabilities
+        return (log_p.exp() * (log_p - other.log_probabilities)).sum(-1)
 
 
 @dataclass(frozen=True)

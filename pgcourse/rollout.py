@@ -77,6 +77,24 @@ def episodes(env: Env, policy: Policy, rng: Rng, environments: int = 8) -> Rollo
     return _run(env, policy, rng, env.spec.time_limit, environments, None, None)[0]
 
 
+def evaluate(policy: Policy, batch: Rollout) -> tuple[Float[Tensor, "R T E"], Float[Tensor, "R T E"]]:
+    """log pi(a | s) of what was done, and the entropy of pi(. | s); both differentiable, and 0 at steps that are not valid.
+
+    The policy sees the valid steps only, packed to [R, N]: of whole episodes of different lengths most can be padding.
+    """
+    if batch.valid.all():
+        law = policy(batch.observation)
+        return law.log_prob(batch.action), law.entropy()
+    valid = batch.valid.flatten(1)  # [R, T E]
+    order = valid.argsort(dim=1, descending=True, stable=True)[:, : int(batch.steps.max())]  # the valid ones first, [R, N]
+    replica = torch.arange(len(valid), device=valid.device)[:, None]
+    law = policy(batch.observation.flatten(1, 2)[replica, order])
+    packed = torch.stack((law.log_prob(batch.action.flatten(1, 2)[replica, order]), law.entropy()))
+    packed = torch.where(valid.gather(1, order), packed, 0)
+    whole = packed.new_zeros(2, *valid.shape).scatter(2, order.expand_as(packed), packed)
+    return tuple(whole.unflatten(2, batch.valid.shape[1:]))
+
+
 @torch.no_grad()
 def _run(env, policy, rng, steps, environments, start, reset_noise):
     """The loop of both: with ``reset_noise`` episodes follow one another, without it each environment plays one."""

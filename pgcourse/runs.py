@@ -25,12 +25,16 @@ class Run:
     """Seed of the first learner; the others have the next ones."""
     device: str = "auto"
     """Where it is computed: auto (a GPU where there is one), cpu or cuda."""
+    threads: int = 1
+    """Torch threads; more than one pays for large networks only."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where the run gets a new numbered folder; runs/ALGORITHM-ENVIRONMENT by default."""
 
     def __post_init__(self):
         if self.replicas < 1:
             raise ValueError(f"replicas is {self.replicas}; it must be at least 1 (one seed is never evidence: try 16).")
+        if self.threads < 1:
+            raise ValueError(f"threads is {self.threads}; it must be at least 1.")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; it must be >= 0.")
 
@@ -56,8 +60,12 @@ def train(name: str, environment: str, config, run: Run) -> Path:
     A run that is interrupted, or in which every replica diverged, keeps what it has. Raises ValueError for an unknown
     algorithm, environment or device, for an environment the algorithm cannot learn, and for a folder that cannot be written.
     """
+    import torch
+
     from .envs import make
     from .rng import Rng
+
+    torch.set_num_threads(run.threads)
 
     module, env = algorithm(name), make(environment)
     rng = Rng(range(run.seed, run.seed + run.replicas), device=_device(run.device))

@@ -3,10 +3,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from pgcourse import envs, policies
+from pgcourse import envs, nn, policies
 from pgcourse.envs.base import Box, Discrete, Env, Spec
 from pgcourse.rng import Noise, Rng
-from pgcourse.rollout import episodes, rollout
+from pgcourse.rollout import episodes, evaluate, rollout
 
 
 @dataclass(frozen=True)
@@ -127,3 +127,17 @@ def test_impossible_sizes_are_refused():
         rollout(env, policy_for(env, rng), rng, steps=0)
     with pytest.raises(ValueError, match="no time limit"):
         episodes(Counter(), policy_for(Counter(), rng), rng)
+
+
+def test_packing_the_valid_steps_changes_neither_values_nor_gradients():
+    """Against the policy on every step, padding included; episodes of very different lengths, replicas too."""
+    env, rng = envs.make("CartPole-v1"), Rng(range(5), dtype=torch.float64)
+    policy = policy_for(env, rng)
+    batch = episodes(env, policy, rng, environments=4)
+    assert batch.steps.unique().numel() > 1
+    law = policy(batch.observation)
+    weight = Rng(range(5), dtype=torch.float64).normal(*batch.valid.shape[1:]) * batch.valid
+    for packed, plain in zip(evaluate(policy, batch), (law.log_prob(batch.action), law.entropy()), strict=True):
+        torch.testing.assert_close(packed, plain * batch.valid)
+        gradients = (nn.flat_gradient((numbers * weight).sum((1, 2)), policy.parameters()) for numbers in (packed, plain))
+        torch.testing.assert_close(*gradients)

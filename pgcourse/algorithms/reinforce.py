@@ -28,7 +28,7 @@ from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
 from ..rng import Rng
-from ..rollout import Rollout, episodes
+from ..rollout import Rollout, episodes, evaluate
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def update(
     policy: Policy, optimizer: nn.Adam, batch: Rollout, config: Config, loss: Callable[..., Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
     """One step for every replica; returns metrics [R] and which replicas could take it [R]."""
-    law = policy(batch.observation)
-    losses = loss(law.log_prob(batch.action), batch.reward, batch.valid, config)  # [R]
+    log_probability, entropy = evaluate(policy, batch)  # [R, T, E]
+    losses = loss(log_probability, batch.reward, batch.valid, config)  # [R]
     finite = optimizer.step(losses)
-    entropy = (law.entropy().detach() * batch.valid).sum((1, 2)) / batch.steps
+    entropy = (entropy.detach() * batch.valid).sum((1, 2)) / batch.steps
     return {"return": batch.episode_return.mean(1), "loss": losses.detach(), "entropy": entropy}, finite
 
 

@@ -80,7 +80,7 @@ def test_it_finds_the_better_plan():
 class Poisoned(type(envs.make("CartPole-v1"))):
     """CartPole that shows NaN to whoever drives to the right of a threshold."""
 
-    threshold: float = 0.35
+    threshold: float = 0.2
 
     def observe(self, state):
         return torch.where(state[..., :1] > self.threshold, torch.nan, state)
