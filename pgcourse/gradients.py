@@ -32,7 +32,8 @@ def score_function(policy: Policy, episodes: Rollout, discount: float = 1.0, cau
 
         mean_e sum_t discount^t G_t grad log pi(a_t | s_t),    G_t = sum_{k >= t} discount^(k - t) r_k
 
-    ``causal=False`` weights every step with the return of the whole episode instead (the same expectation, more variance).
+    ``causal=False`` weights every step with the return of the whole episode instead: the same expectation, usually with more
+    variance.
     Parameters are flat, in the order of ``policy.parameters()``. Source: Williams (1992); lecture 04, (4.4) and (4.5).
     """
     log_probability = policy(episodes.observation).log_prob(episodes.action)

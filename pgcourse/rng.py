@@ -1,7 +1,7 @@
 """Random streams, one per replica.
 
-Replica r's numbers depend on its seed and on how many it has drawn: never on how many replicas there are or on its place
-among them. So replica 7 of 64 can be run again alone and does the same thing. Nothing here touches a global seed.
+Replica r's numbers depend on its seed and on the draws it has made, call by call: never on how many replicas there are or on
+its place among them. So replica 7 of 64 can be run again alone and does the same thing. Nothing here touches a global seed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,7 +42,9 @@ class Rng:
     further key for the same seeds, so that workers or purposes get streams of their own; ``device``, ``"auto"`` for CUDA when
     there is one; ``dtype``, the floating-point format of everything that is drawn, and so of all that is computed from it.
 
-    Raises ValueError for no seeds, a negative seed, or the same seed twice (two replicas would then be one).
+    Raises ValueError for no seeds, one outside 0 .. 2^32 - 1, or the same seed twice (two replicas would then be one).
+    torch keeps 32 bits of what a stream begins with, so one pair of seeds in four billion shares a stream; of the first 14,000
+    seeds none do.
     """
 
     def __init__(
@@ -54,9 +56,9 @@ class Rng:
         dtype: torch.dtype = torch.float32,
     ):
         self.seeds = (seeds,) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+        if not self.seeds or not 0 <= min(self.seeds) <= max(self.seeds) < 2**32 or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
-                f"seeds are {self.seeds}; give one whole number >= 0 per replica, all different, for example range(16)."
+                f"seeds are {self.seeds}; give one whole number per replica in 0 .. 2^32 - 1, all different: range(16), say."
             )
         self.device = choose_device(device)
         self.dtype = dtype

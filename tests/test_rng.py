@@ -29,6 +29,11 @@ def test_streams_of_one_seed_differ():
     assert not torch.equal(Rng([1], stream=0).normal(10), Rng([0], stream=1).normal(10))
 
 
+def test_the_seeds_one_uses_are_all_different():
+    streams = Rng(range(14_000)).uniform(4)
+    assert len(streams.unique(dim=0)) == 14_000
+
+
 def test_moments():
     """False-alarm rate 1e-6: both z-tests at 5 standard errors."""
     n = 100_000
@@ -55,7 +60,7 @@ def test_no_global_seed_is_touched():
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("seeds", [[], [1, 1], [-1, 2]])
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1, 2], [0, 2**32]])
 def test_bad_seeds_are_refused(seeds):
     with pytest.raises(ValueError, match="one whole number"):
         Rng(seeds)

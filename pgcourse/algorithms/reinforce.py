@@ -3,18 +3,18 @@
     repeat
         play E whole episodes with pi_theta
         G_t = sum_{k >= t} discount^(k - t) r_k                                           (4.5)
-        theta <- theta + step_size * mean_e sum_t weight_t grad log pi_theta(a_t | s_t)   (4.4)
+        w_t = discount^t G_t
+        theta <- theta + step_size * mean_e sum_t w_t grad log pi_theta(a_t | s_t)        (4.4)
 
 Where this file deviates from the pure estimator ``gradients.score_function``, each by a choice below:
 
 - ``keep_discount=False``: the factor discount^t in front of G_t is dropped, so late steps count as much as early ones.
-- ``standardise=True``: weight_t is G_t minus its batch mean, divided by its batch standard deviation. The mean is a baseline
-  that has seen the action (a bias of order 1 / E); the division sets the length of the step. (Lecture 05.)
+- ``standardise=True``: w_t is shifted to mean 0 and scaled to standard deviation 1 over the batch. Both are computed from the
+  very episodes they are applied to: a bias of order 1 / E. (Lecture 05.)
 - the step is Adam's, with the gradient clipped to ``max_gradient_norm``, not plain gradient ascent.
-- the surrogate is divided by the mean episode length, so that one step size serves short and long episodes. Adam makes this
-  immaterial except through clipping.
 
-With ``keep_discount=True, standardise=False`` the loss is minus the pure surrogate, over the mean episode length.
+With ``keep_discount=True, standardise=False`` the loss is minus the pure surrogate. Two conventions: the metric "return" is
+undiscounted whatever the discount; an episode that the time limit cuts off counts as finished.
 """
 
 from collections.abc import Callable
@@ -81,9 +81,8 @@ def weights(reward: Float[Tensor, "T E"], valid: Bool[Tensor, "T E"], config: Co
 def loss(
     log_probability: Float[Tensor, "T E"], reward: Float[Tensor, "T E"], valid: Bool[Tensor, "T E"], config: Config
 ) -> Float[Tensor, ""]:
-    """One learner's loss, whose gradient is minus (4.4) over the mean episode length; its value means nothing."""
-    surrogate = gradients.score_surrogate(log_probability, weights(reward, valid, config), valid)
-    return -surrogate / valid.sum(0).to(surrogate.dtype).mean()
+    """One learner's loss: minus the surrogate of (4.4), with the weights as configured; its value means nothing."""
+    return -gradients.score_surrogate(log_probability, weights(reward, valid, config), valid)
 
 
 def update(
