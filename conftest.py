@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import tempfile
 
 import pytest
 
@@ -9,6 +11,15 @@ os.environ.setdefault("PGCOURSE_BUDGET", "small")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 
 VERDICTS = {"exercises": "not attempted", "solutions": "passed"}
+
+
+def pytest_configure(config):
+    """Checks in notebooks keep their progress apart from the checkout, each worker in a folder of its own."""
+    os.environ["PGCOURSE_PROGRESS"] = config.pgcourse_progress = tempfile.mkdtemp(prefix="pgcourse-progress-")
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(getattr(config, "pgcourse_progress", ""), ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)

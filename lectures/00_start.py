@@ -5,7 +5,8 @@
 # question about that number: how must the agent change so that it goes better next time? This course derives every
 # answer, checks it against the exact truth wherever there is one, and shows it over many seeds while you watch.
 #
-# Begin with ten seconds of the end. Put the cursor into the next cell and press Shift+Enter; then the one after it.
+# Begin with the end; it takes about half a minute. Put the cursor into the next cell and press Shift+Enter; then the one
+# after it.
 
 # %%
 import torch
@@ -23,9 +24,10 @@ untrained = policies.for_env(cartpole, Rng(range(16)))
 widgets.watch(untrained, cartpole, replica=[0, 1, 2])
 
 # %% [markdown]
-# A pole on a cart. Every fiftieth of a second the agent pushes left or right; each step that the pole stays up pays 1, and
-# after 500 steps the episode ends. These three are newborn and know nothing. Now sixteen of them learn side by
-# side, each from its own seed, from nothing but how long their poles stood. Watch the band.
+# A pole on a cart. Every fiftieth of a second the agent pushes left or right, and each step pays 1. The episode ends when the
+# pole tips over or the cart leaves the track, at the latest after 500 steps. These three are newborn and know nothing. Now
+# sixteen of them learn side by side, each from its own seed, from nothing but how long they lasted. Watch the band climb
+# toward the dashed line: an average of 475 counts as solved.
 
 # %%
 config = reinforce.Config(iterations=budget.choose(30, 6))
@@ -37,7 +39,8 @@ widgets.watch(policy, cartpole, replica=[0, 1, 2])
 
 # %% [markdown]
 # That was REINFORCE (1992). The thick line is the mean over the sixteen, the band says how far to trust it, the thin lines
-# are single learners: look how much they differ. No curve in this course is a single seed. The interrupt button (■) stops a
+# are single learners: look how much they differ. (One that runs flat to the right end took fewer environment steps; its
+# last value is carried on.) No curve in this course is a single seed. The interrupt button (■) stops a
 # run and keeps what it has learned. By the end of lecture 04 you will have written the heart of it yourself.
 
 # %% [markdown]
@@ -114,7 +117,7 @@ widgets.quiz(quizzes.START)
 # - **Change things.** You cannot break anything. *Kernel, Restart Kernel and Run All Cells* brings it all back.
 # - **Exercises** are functions you write. `check(f)` says whether it is right, and if not, what is wrong. `hint(f)` gives the
 #   next hint. `solution(f)` shows the answer, and asks once before it does. What you have solved is kept in
-#   `progress.json` beside your notebooks.
+#   `progress.json`, in the top folder of your copy of the course.
 
 # %% [markdown]
 # ## Where you stand

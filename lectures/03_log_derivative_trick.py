@@ -2,8 +2,8 @@
 # # 03 How can I differentiate an expectation I can only sample?
 #
 # You throw darts and count points. Would you do better on average if you aimed a little further right? No dart can
-# tell you: the board pays in steps, and a step has no slope. The average has one all the same, and this lecture reads
-# it off the throws.
+# tell you: it is where it is, and it paid what it paid. All of them together can, and this lecture reads the answer off
+# the throws.
 #
 # **After it you can**
 # - derive that gradient in three lines and check every one of them;
@@ -32,7 +32,7 @@ torch.set_num_threads(1)  # on tensors this small, a second thread costs more th
 #
 # You choose where to aim. Call that $\theta$: two numbers, metres across and metres up from the middle of the board
 # (shape `[2]`). Your hand shakes, so the dart lands at $x$ (shape `[2]`), drawn from a Gaussian around $\theta$ with
-# spread $\sigma$ in both directions. We write $p_\theta(x)$ for its density. The board then pays $f(x)$ points.
+# spread $\sigma$ in both directions (its standard deviation, also called scale; the library asks for $\log\sigma$). We write $p_\theta(x)$ for its density. The board then pays $f(x)$ points.
 
 # %%
 SPREAD = 0.6  # sigma, metres
@@ -57,19 +57,19 @@ def points(x):
 #
 # one number, in points. What you want is its gradient $\nabla_\theta J$ (shape `[2]`, points per metre): which way to
 # move your aim, and what that is worth. The catch: $f$ is a black box. You may throw and read off the points; you may
-# not look inside. (The slides 003 write $U$ for $J$, the notes 004 $r$ for $f$.)
+# not look inside. (Some sources write $U$ for $J$, or $r$ for $f$.)
 
 # %% [markdown]
 # ## The whole lecture in one picture
 #
-# First the answer, then the reasons. Every dart gets an arrow that starts at the dart and points away from your aim.
-# Its length is the dart's points, times its distance from the aim, over $\sigma^2$. The average of the arrows is the
-# gradient. Move the controls and watch the right-hand side.
+# First the answer, then the reasons. Every dart that paid gets an arrow; it starts at the dart and points away from your
+# aim. (On the left arrows are drawn at one fifth of their length, on the right at full length.) The average of the arrows
+# is the gradient. Move the controls and watch the right-hand side.
 
 # %%
 widgets.movable(
     partial(figures.darts, points=points),
-    size=(8.4, 4.5),
+    size=(8.4, 5.6),
     columns=2,
     across=(-2.0, 2.0, 0.1),
     up=(-2.0, 2.0, 0.1),
@@ -84,8 +84,8 @@ widgets.movable(
 
 # %% [markdown]
 # Three things to try. Slide *throws* up: the cloud of averages closes in on the tip of the black arrow and never drifts
-# away from it. Slide *subtract* up: poor darts begin to push, and the cloud shrinks. Slide *spread* down: the
-# steadier the hand, the longer the arrows. By the end you will know why.
+# away from it. Slide *subtract* up: poor darts begin to push, and the cloud shrinks until about 1, then grows again.
+# Slide *spread* down: the steadier the hand, the longer the arrows. By the end you will know why.
 
 # %% [markdown]
 # ## 1. A richer board
@@ -101,15 +101,15 @@ widgets.predict(
 )
 
 # %%
-x = law(theta).sample(Rng(1).normal(12, 2))[0]  # twelve darts, [12, 2]
+x = law(theta).sample(Rng(1).normal(12, 2))[0]  # Rng puts an axis for seeds in front
 for f in (points(x), 2 * points(x)):
     arrows = f[:, None] * (x - theta) / SPREAD**2  # one per dart, [12, 2]
     longest, average = arrows.norm(dim=1).max(), arrows.mean(0)
     print(f"longest arrow {longest:6.3f}   average", average.numpy().round(3))
 
 # %% [markdown]
-# Every arrow doubles, and so does the average. The points enter as a plain factor: an arrow's direction comes from where
-# the dart landed, its strength from what it paid. That is good news for a black box. One number per dart is all we shall
+# Every arrow doubles, and so does the average. An arrow is $f(x)\,(x - \theta)/\sigma^2$: its direction comes from where the
+# dart landed, and the points are a plain factor. That is good news for a black box. One number per dart is all we shall
 # ever ask of it. The slider *factor* in the picture does the same.
 
 # %% [markdown]
@@ -133,14 +133,15 @@ def exact(theta):
 # %%
 def compare(name, estimates, truth):
     """Mean over replicas [16, ...], its 95 % interval (Student's t), and the truth."""
-    half_width = 2.13 * estimates.std(0) / len(estimates) ** 0.5
+    t = 2.13  # Student's t for 95 % and sixteen replicas
+    half_width = t * estimates.std(0) / len(estimates) ** 0.5
     numbers = torch.stack([estimates.mean(0), half_width, truth.expand_as(half_width)], -1)
     for mean, half, true in numbers.reshape(-1, 3):
         print(f"{name:28s} {mean:8.4f} ± {half:.4f}   exact {true:8.4f}")
 
 
 # %%
-throws = budget.choose(64_000, 12_000)  # by each replica
+throws = budget.choose(64_000, 12_000)  # by each replica (the fewer in quick tests)
 noise = Rng(range(16)).normal(throws, 2)  # [replica, throw, 2]
 print(f"{16 * throws:,} throws at each aim")
 for aim in ([-1.0, -0.6], [-0.5, -0.3], [0.0, 0.0]):
@@ -149,10 +150,11 @@ for aim in ([-1.0, -0.6], [-0.5, -0.3], [0.0, 0.0]):
     compare(f"J at {aim.tolist()}", average, exact(aim))
 
 # %% [markdown]
-# The two columns agree: once in twenty rows, by chance, an interval will miss. $J$ climbs toward the middle, so its slope
-# at our aim must point there. Lecture 02 finds a slope by throwing at two aims a step apart, subtracting and dividing. We
-# give it every advantage: the same shaking of the hand at both aims, and a thousand throws in all, 250 at each of four
-# aims. How far off is one such estimate?
+# The two columns agree: once in twenty rows, by chance, an interval will miss. (These three rows share their noise, so
+# they err to one side together.) $J$ climbs toward the middle, so its slope at our aim must point there. **Finite
+# differences**, the subject of lecture 02, throw at two aims a step apart, subtract and divide. We give them every
+# advantage: the same shaking of the hand at both aims, and a thousand throws in all, 250 at each of four aims. How far off
+# is one such estimate?
 
 # %%
 gradient = jacobian(exact, theta)  # the truth, [2]
@@ -183,7 +185,7 @@ widgets.predict(
     [
         "The gradient of J, with some sampling noise",
         "The gradient of J, but biased",
-        "None, or zero",
+        "No gradient at all",
     ],
 )
 
@@ -310,7 +312,7 @@ def score_function(x):
 
 
 # %% [markdown]
-# Take the darts of turn 2 again and cut them into groups: of one, of ten, of a thousand. Each group makes one estimate.
+# Take the noise of turn 2 again and cut the darts into groups: of one, of ten, of a thousand. Each makes one estimate.
 
 # %%
 widgets.predict(
@@ -340,12 +342,13 @@ figures.histograms(axes, named, gradient[0], span=(-3, 7))
 axes[-1].set_xlabel("estimate of the gradient's first coordinate (points per metre)")
 plots.show(
     picture,
-    "All three are centred on the truth, groups of one too. "
+    "The means lie on the truth, that of single darts too. "
     "A hundred times the throws buy a tenth of the width.",
 )
 
 # %% [markdown]
-# The means cannot differ: the average of the groups' averages is the average of all darts, however they are grouped. So the
+# The line at 0 in the top row are the darts that missed the board: they paid nothing, so they pull nothing, and the others
+# lie all the farther out. The means cannot differ: the average of the groups' averages is the average of all darts, however they are grouped. So the
 # estimator is **unbiased** for every $N$, a single throw included. Its typical error falls as $1/\sqrt N$, which is why
 # the last column stays put; and with a thousand throws it beats finite differences with a thousand. By the law of large
 # numbers every learner gets there in the end:
@@ -374,36 +377,38 @@ plots.show(picture, "Sixteen replicas, each with darts of its own, and one truth
 # Independent coordinates each keep their own lines, because their log-densities add.
 
 # %%
-def log_p(mean, std):
-    """log N(x; mean, std^2) for each x."""
-    return distributions.Normal(mean, std.log()).log_prob(x[:, None])
+def log_p(x, mean, sigma):
+    """log N(x; mean, sigma^2) for each x."""
+    return distributions.Normal(mean, sigma.log()).log_prob(x[:, None])
 
 
-def scores(mean, std):
-    return (x - mean) / std**2, ((x - mean) ** 2 / std**2 - 1) / std
+def scores(x, mean, sigma):
+    return (x - mean) / sigma**2, ((x - mean) ** 2 / sigma**2 - 1) / sigma
 
 
+# %%
 x = torch.linspace(-2, 2, 5, dtype=torch.float64)
-mean, std = torch.tensor([[0.5], [0.8]], dtype=torch.float64)
-by_hand, by_autograd = scores(mean, std), jacobian(log_p, (mean, std))
-for name, hand, auto in zip(("mean", "scale"), by_hand, by_autograd, strict=True):
-    print(f"{name:5s} by hand    ", hand.numpy().round(6))
-    print(f"{name:5s} by autograd", auto[:, 0].numpy().round(6))
+mean, sigma = torch.tensor([[0.5], [0.8]], dtype=torch.float64)
+by_hand = scores(x, mean, sigma)
+by_autograd = jacobian(partial(log_p, x), (mean, sigma))
+for name, hand, auto in zip(("mean", "spread"), by_hand, by_autograd, strict=True):
+    print(f"{name:6s} by hand    ", hand.numpy().round(6))
+    print(f"{name:6s} by autograd", auto[:, 0].numpy().round(6))
 
 # %%
 x = torch.linspace(-2, 3, 200, dtype=torch.float64)
-of_mean, of_scale = scores(mean, std)
+of_mean, of_spread = scores(x, mean, sigma)
 picture, ax = plots.figure(8, 3.8)
-curve = log_p(mean, std).exp()
+curve = log_p(x, mean, sigma).exp()
 ax.fill_between(x, 4 * curve, color="#dddddd", label="density, enlarged")
 ax.plot(x, of_mean, label="score of the mean")
-ax.plot(x, of_scale, "--", color=plots.COLORS["other"], label="score of the scale")
+ax.plot(x, of_spread, "--", color=plots.COLORS["other"], label="score of the spread")
 ax.set(xlabel="x", ylabel="score", xlim=(-2, 3), ylim=(-4.5, 8))
 plots.legend(ax, loc="lower right")
 plots.show(
     picture,
     "A sample right of the mean asks for a larger mean. One farther away than the "
-    "scale asks for a larger scale, a nearer one for a smaller.",
+    "spread asks for a larger spread, a nearer one for a smaller.",
 )
 
 # %% [markdown]
@@ -427,7 +432,7 @@ print("coin, by autograd", coin.numpy().round(6))
 # conclusion hardly at all. And that form says something about averages.
 
 # %% [markdown]
-# ## 8. The score has mean zero
+# ## 8. When everything pays the same
 
 # %%
 widgets.predict(
@@ -442,7 +447,7 @@ widgets.predict(
 # %%
 x, zero = law(theta).sample(noise), torch.zeros(())
 compare("score of the aim", ((x - theta) / SPREAD**2).mean(1), zero)
-compare("score of the scale", (((x - theta) / SPREAD) ** 2 - 1).mean(1) / SPREAD, zero)
+compare("score of the spread", (((x - theta) / SPREAD) ** 2 - 1).mean(1) / SPREAD, zero)
 compare("score of the machine", score[outcome].mean(1), zero)
 
 # %% [markdown]
@@ -454,18 +459,27 @@ compare("score of the machine", score[outcome].mean(1), zero)
 # = \nabla_\theta \sum_x p_\theta(x) = \nabla_\theta 1 = 0 \tag{3.5}$$
 #
 # So any constant $b$ may be subtracted from $f$: the extra term is $b$ times zero. It costs no bias. What does it buy?
-# Let the machine play once, take one step along $(f - b)\, \nabla\log p$, and see what became of the outcome it drew:
+# Let the machine of turn 4 play once and take one step along $f\, \nabla\log p$, or along $(f - b)\, \nabla\log p$ with
+# its average prize as $b$.
 
 # %%
+widgets.predict(
+    "It has drawn its worst prize, 1 point, and takes one step with weight f. "
+    "What does that do to the outcome it drew?",
+    [
+        "More likely: it was drawn, and it paid something",
+        "Less likely: it paid less than the average",
+        "Nothing yet: one play says nothing about the average",
+    ],
+)
+
+# %%
+changes = []
+for b in (0, p @ prize):
+    step = 0.3 * (prize - b)[:, None] * score  # row x: when x was drawn
+    changes.append((logits + step).softmax(1).diagonal() - p)
 picture, axes = plots.figure(8, 3.8, columns=2, sharey=True)
-paints = "score_function", "baseline"
-for ax, b, paint in zip(axes, (0, p @ prize), paints, strict=True):
-    after = logits + 0.3 * (prize - b)[:, None] * score  # row x: when x was drawn
-    after = after.softmax(1)
-    ax.bar(range(4), after.diagonal() - p, color=plots.COLORS[paint])
-    ax.set_xticks(range(4), [f"pays {f:g}" for f in prize])
-    ax.set_title(f"weight f - {b:.2f}" if b else "weight f")
-axes[0].set_ylabel("change of the drawn\noutcome's probability")
+figures.nudges(axes, changes, prize)
 plots.show(
     picture,
     "With f > 0 whatever is drawn is pushed up, the worst prize too. "
@@ -496,11 +510,11 @@ widgets.movable(
 # the average of $f$ is cheap, and it helps.
 
 # %% [markdown]
-# ## 9. What dimension costs
+# ## 9. Many parameters
 #
-# There is a price that two dimensions hide. Give each throw $d - 2$ further parameters that change nothing on the
-# board: the curl of a finger, the colour of the socks. Each is a Gaussian's mean like the others, each has a score like
-# the others, and the true derivative by each is zero.
+# Two parameters are few. Give each throw $d - 2$ further ones that change nothing on the board: the curl of a finger, the
+# colour of the socks. Each is a Gaussian's mean like the others, each has a score like the others, and the true
+# derivative by each is zero.
 
 # %%
 widgets.predict(
@@ -514,6 +528,19 @@ widgets.predict(
 )
 
 # %%
+pull = points(wall)[:, None] * (wall - theta) / SPREAD**2
+useful = density @ pull.square() - gradient**2  # one throw, each of the two
+useless = density @ points(wall).square() / SPREAD**2  # one throw, each of the others
+print("variance, two useful parameters", useful.numpy().round(2))
+print("variance, a useless one        ", useless.numpy().round(2))
+
+# %% [markdown]
+# A useless parameter is as noisy as a useful one. Its noise $z$ has nothing to do with $f$, its score is $z/\sigma$ (that is
+# $(x-\theta)/\sigma^2$ where $x = \theta + \sigma z$), and $\mathbb E[z^2] = 1$: the mean of $f z / \sigma$ is zero and its
+# variance $\mathbb E[f^2]/\sigma^2$. That is also why a small *spread* made long arrows and a wide cloud: the score goes
+# as $1/\sigma$. Does the error of the whole estimate grow with $d$ as these numbers say?
+
+# %%
 def squared_error(d, N, groups):
     """Mean squared distance from estimate to gradient, [replica]."""
     z = Rng(range(16)).normal(groups, N, d)
@@ -523,34 +550,28 @@ def squared_error(d, N, groups):
     return estimate.square().sum(-1).mean(1)
 
 
+# %%
 d = torch.tensor([2, 8, 32, 128])
 measured = {}
 for N in (1, 10, 100):
     errors = [squared_error(each, N, groups=budget.choose(40, 10)) for each in d]
     measured[N] = torch.stack(errors, 1)  # [replica, d]
 
-# %% [markdown]
-# One number per throw can be computed exactly for comparison: the variance of $f$ times score, which is
-# $\mathbb E[f^2]/\sigma^2$ for a useless parameter.
-
 # %%
-pull = points(wall)[:, None] * (wall - theta) / SPREAD**2
 signal = gradient.square().sum()
-useful = density @ pull.square().sum(1) - signal  # one throw, both together
-useless = density @ points(wall).square() / SPREAD**2  # one throw, each
+computed = {N: (useful.sum() + (d - 2) * useless) / N for N in measured}
 picture, ax = plots.figure(8, 4.6)
-computed = {N: (useful + (d - 2) * useless) / N for N in measured}
 figures.dimensions(ax, d, measured, computed, signal)
 plots.show(
     picture,
-    "The error grows as d / N (16 replicas; dotted: computed exactly). "
+    "The error grows as d / N (16 replicas; rings: computed exactly). "
     "Above the dashed line an estimate is more noise than signal.",
 )
 
 # %%
 network = policies.Categorical(Rng(0), observation_size=4, actions=2)
 count = sum(weight[0].numel() for weight in network.parameters())
-needed = (useful + (count - 2) * useless) / signal
+needed = (useful.sum() + (count - 2) * useless) / signal
 print(f"{count} parameters, as in lecture 04's network:")
 print(f"after {needed:.0f} throws the estimate is as much signal as noise")
 
@@ -567,7 +588,8 @@ print(f"after {needed:.0f} throws the estimate is as much signal as noise")
 # $$L(\theta) = \frac1N \sum_i f(x_i)\, \log p_\theta(x_i), \qquad x_i \text{ and } f(x_i) \text{ held fixed.}$$
 #
 # It is called the **surrogate**. Optimizers descend, so the *loss* is $-L$. In pseudocode, with the library's
-# version below it, which has an axis for time as well (a dart is an episode of one step):
+# version below it, which has an axis for time as well (a dart is an episode of one step). What happens when something is
+# not held fixed, you will see in 12 b).
 #
 # ```text
 # sample x_1 ... x_N from p_theta        no gradient through this
@@ -615,20 +637,26 @@ for unit, shift in (("metres", 0.0), ("centimetres", -2 * math.log(100))):
 # runs (an environment step is a throw here), then look at the loss beside them.
 
 # %%
+def update(loss, parameters, noise):
+    """Throw once, take one step down loss(parameters, x) [replica]."""
+    parameters = parameters.detach().requires_grad_()
+    x = law(parameters[..., :2]).sample(noise)  # [replica, 20, 2]
+    losses = loss(parameters, x)
+    slope = torch.autograd.grad(losses.sum(), parameters)[0]
+    metrics = {"points": points(x).mean(1), "loss": losses.detach()}
+    return parameters.detach() - 0.02 * slope, metrics
+
+
+# %%
 def train(loss, start, iterations, progress=None):
-    """Descend loss(parameters, x) [replica]; parameters 0 and 1 are the aim."""
+    """Where sixteen learners go from start; parameters 0 and 1 are the aim."""
     rng = Rng(range(16))
     parameters, path = start.repeat(16, 1, 1), []  # [replica, 1, parameter]
     history = History(rng.seeds)
     for _ in history.iterate(iterations, progress):
-        parameters.requires_grad_()
-        x = law(parameters[..., :2]).sample(rng.normal(20, 2))  # [replica, 20, 2]
-        losses = loss(parameters, x)
-        slope = torch.autograd.grad(losses.sum(), parameters)[0]
-        metrics = {"points": points(x).mean(1), "loss": losses.detach()}
+        path.append(parameters[:, 0])
+        parameters, metrics = update(loss, parameters, rng.normal(20, 2))
         history.append(metrics, steps=torch.full((16,), 20))
-        path.append(parameters.detach()[:, 0])
-        parameters = parameters.detach() - 0.02 * slope
     return torch.stack(path), history
 
 
@@ -642,10 +670,10 @@ path, history = train(surrogate_loss, start, 120, progress=plots.live("points"))
 
 # %%
 picture, axes = plots.figure(8.4, 4, columns=2)
-plots.learning_curve(history, "points", axes[0]).set(ylabel="points per throw")
-plots.learning_curve(history, "loss", axes[1], color="other").set(ylabel="loss")
-for ax in axes:
-    ax.set_xlabel("throws")
+plots.learning_curve(history, "points", axes[0], thin=False)
+plots.learning_curve(history, "loss", axes[1], color="other", thin=False)
+for ax, name in zip(axes, ("points per throw", "loss"), strict=True):
+    ax.set(xlabel="throws", ylabel=name)
 plots.show(
     picture,
     "The learners improve, and their loss goes up. "
@@ -661,7 +689,7 @@ plots.show(
 draw = partial(figures.aims, points=points, spread=SPREAD, step=30)
 widgets.movable(
     partial(draw, path=path, average=history.metrics["points"]),
-    size=(8.4, 4.5),
+    size=(8.4, 5.2),
     columns=2,
     step=(0, len(path) - 1),
     caption="Sixteen aims walk to the middle by their own throws alone. "
@@ -686,19 +714,29 @@ def lessons(rng, updates):
 
 
 # %%
-def classify(teacher, updates):
+def given(pi, answer, luck):
+    """The loss of classification, [replica]."""
+    return -pi.log_prob(answer).mean(1)
+
+
+def guessed(pi, answer, luck):
+    """Sample a label; weight 1 if it is right, else 0."""
+    label = pi.sample(luck)
+    weight = (label == answer).float()
+    return -(weight * pi.log_prob(label)).mean(1)
+
+
+# %%
+def classify(loss, updates):
     """Share of inputs that 16 learners classify rightly, [replica, update]."""
     rng, share = Rng(range(16)), []
     policy = policies.Categorical(rng, observation_size=2, actions=4, hidden=())
     optimizer = nn.SGD(policy, step_size=0.05)
     inputs, answers = lessons(rng, updates)
-    luck = rng.uniform(updates, 32)
-    for k in range(updates):
-        law, answer = policy(inputs[:, k]), answers[:, k]
-        label = answer if teacher else law.sample(luck[:, k])
-        weight = 1.0 if teacher else (label == answer).float()
-        optimizer.step(-(weight * law.log_prob(label)).mean(1))
-        share.append((law.mode == answer).float().mean(1))
+    for k, luck in enumerate(rng.uniform(updates, 32).unbind(1)):
+        pi, answer = policy(inputs[:, k]), answers[:, k]
+        optimizer.step(loss(pi, answer, luck))
+        share.append((pi.mode == answer).float().mean(1))  # mode: the likeliest label
     return torch.stack(share, 1)
 
 
@@ -713,14 +751,16 @@ widgets.predict(
 )
 
 # %%
+updates = budget.choose(160, 60)
+shares = [classify(loss, updates) for loss in (given, guessed)]
+quick, slow = [int((share.mean(0) > 0.8).nonzero()[0, 0]) for share in shares]
+print(f"80 % right: labels given after {quick} updates, guessed after {slow}")
+print(f"{slow} / {quick} = {slow / quick:.1f}")
+
+# %%
 picture, ax = plots.figure(8, 4.2)
-for teacher, name, paint in (
-    (True, "labels given", "exact"),
-    (False, "labels guessed, then judged", "score_function"),
-):
-    share = classify(teacher, updates=budget.choose(160, 60))
-    plots.band(ax, range(share.shape[1]), share, label=name, color=paint, thin=False)
-    print(f"{name}: 80 % right after {(share.mean(0) > 0.8).nonzero()[0, 0]} updates")
+plots.band(ax, range(updates), shares[0], label="given", color="other", thin=False)
+plots.band(ax, range(updates), shares[1], label="guessed, judged", thin=False)
 ax.set(xlabel="updates", ylabel="share classified rightly", ylim=(0, 1.02))
 plots.show(picture, "The same line learns both ways. Guessing takes its time.")
 
@@ -729,7 +769,8 @@ plots.show(picture, "The same line learns both ways. Guessing takes its time.")
 #
 # $$\sum_{y'} p(y')\, \mathbf 1[y' = y]\, \nabla\log p(y') = p(y)\, \nabla \log p(y) :$$
 #
-# the teacher's gradient, times the chance of guessing right. So reinforcement learning is *supervised learning on labels I
+# the teacher's gradient, times the chance of guessing right: about $1/4$ for a beginner with four labels, hence about four
+# times as many updates. So reinforcement learning is *supervised learning on labels I
 # sampled, weighted by how it went.* (A weight below zero says: anything but this.) Our machine can check the line. Let
 # its last outcome be the right label:
 
@@ -839,8 +880,8 @@ widgets.quiz(quizzes.LECTURE_03)
 # ## Sources
 #
 # - The derivation, and the reading of reinforcement learning as supervised learning on sampled labels: the slides
-#   `003_0746104038de6fc3.txt`. The picture of samples that push a density, and $f - b$: the notes
-#   `004_c4625da9e5213f66.txt`.
+#   `003_0746104038de6fc3.txt` ($U$ for our $J$). The picture of samples that push a density, and $f - b$: the notes
+#   `004_c4625da9e5213f66.txt` ($r$ for our $f$).
 # - P. W. Glynn (1990), "Likelihood ratio gradient estimation for stochastic systems", *Communications of the ACM* 33(10),
 #   75-84.
 # - R. J. Williams (1992), "Simple statistical gradient-following algorithms for connectionist reinforcement learning",

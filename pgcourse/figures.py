@@ -27,7 +27,10 @@ REACH = 2.2
 """Half the width of the part of the wall that is drawn, metres."""
 
 PULL = 0.2
-"""Metres of arrow for a pull of one point per metre."""
+"""Metres of arrow for a pull of one point per metre; the legend says "drawn at one fifth"."""
+
+BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.19)}
+"""A legend under the axes, where it covers nothing."""
 
 
 def darts(
@@ -44,7 +47,8 @@ def darts(
     """Darts around an aim, the arrow with which each pulls it; beside them the average arrow and the exact gradient.
 
     Left: ``throws`` darts around the aim (across, up), each with its pull (factor f(x) - subtract) (x - aim) / spread^2.
-    Right: the mean of these pulls, the exact gradient, and the means of 300 other sets of as many throws.
+    Right: the mean of these pulls, the exact gradient, and the means of 300 other sets of as many throws. Its axes reach to 3,
+    6 or 12 points per metre: as far as both arrows and nine tenths of the cloud do.
     """
     left, right = axes
     aim = torch.tensor([across, up], dtype=torch.float64)
@@ -57,18 +61,22 @@ def darts(
     _pulls(left, landed[0], pulls[0], paint)
     gaussian(left, aim, spread)
     left.set_title("Rich darts pull the aim,\npoor ones push it" if subtract else "Each dart pulls the aim\nas hard as it paid")
-    plots.legend(left, loc="upper right")
+    plots.legend(left, **BELOW)
 
+    average, gradient = pulls.mean(1), factor * expected_pull(points, aim, spread)
     faint = {"color": paint, "alpha": 0.25, "markersize": 6, "markeredgewidth": 0}
-    right.plot(*pulls[1:].mean(1).T, "o", label="300 other averages", **faint)
-    _arrow(right, factor * expected_pull(points, aim, spread), COLORS["exact"], 0.024, "exact gradient")
-    _arrow(right, pulls[0].mean(0), paint, 0.012, "this average")  # narrower: where they agree both are seen
+    right.plot(*average[1:].T, "o", label="300 other averages", **faint)
+    _arrow(right, average[0], paint, 0.03, "this average")
+    _arrow(right, gradient, COLORS["exact"], 0.01, "exact gradient")  # narrower and on top: where they agree both are seen
+    size = torch.cat([average, gradient[None]]).abs().amax(1)
+    needed = max(size[0], size[-1], size.quantile(0.9)) * 1.05
+    reach = next((each for each in (3, 6, 12) if each >= needed), float(needed))
     right.axhline(0, color="#999999", linewidth=0.8)
     right.axvline(0, color="#999999", linewidth=0.8)
-    right.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
+    right.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     right.set(xlabel="pull across (points per metre)", ylabel="pull up (points per metre)")
     right.set_title(f"The average of {throws} pull{'s' * (throws > 1)}\nestimates the gradient")
-    plots.legend(right, loc="upper left")
+    plots.legend(right, **BELOW)
 
 
 def expected_pull(points: Landscape, aim: Float[Tensor, "2"], spread: float, step: float = 0.04) -> Float[Tensor, "2"]:
@@ -80,11 +88,11 @@ def expected_pull(points: Landscape, aim: Float[Tensor, "2"], spread: float, ste
 
 
 def landscape(ax: Axes, points: Landscape) -> None:
-    """f in light greys, with its levels written on it where they are few."""
+    """f in greys, with its levels written on it where they are few."""
     axis = torch.linspace(-REACH, REACH, 300, dtype=torch.float64)
     value = points(torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1))
     low, high = float(value.min()), float(value.max())
-    pale = {"cmap": "Greys", "vmin": low, "vmax": low + 2.6 * max(high - low, 1e-9)}
+    pale = {"cmap": "Greys", "vmin": low, "vmax": low + 1.9 * max(high - low, 1e-9)}
     ax.imshow(value.numpy(), origin="lower", extent=(-REACH, REACH) * 2, **pale)
     ax.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", xlabel="metres across", ylabel="metres up")
     ax.set(xticks=range(-2, 3), yticks=range(-2, 3))
@@ -92,7 +100,7 @@ def landscape(ax: Axes, points: Landscape) -> None:
     diagonal = value.flipud().diagonal()[150:]  # from the middle to the lower right
     for level in diagonal.unique() if len(value.unique()) <= 8 else ():
         away = float(axis[150:][diagonal == level].mean())
-        ax.text(away, -away, f"{level:g}", ha="center", va="center", fontsize=14, color="#5a5a5a")
+        ax.text(away, -away, f"{level:g}", ha="center", va="center", fontsize=15, color="#222222")
 
 
 def gaussian(ax: Axes, mean: Tensor, spread: float, label: str = "the aim; 1 and 2 spreads") -> None:
@@ -105,7 +113,7 @@ def gaussian(ax: Axes, mean: Tensor, spread: float, label: str = "the aim; 1 and
 def _pulls(ax: Axes, landed: Tensor, pull: Tensor, paint: str) -> None:
     many = len(landed) > 40
     look = {"angles": "xy", "scale_units": "xy", "scale": 1, "color": paint, "alpha": 0.35 if many else 0.85, "width": 0.008}
-    ax.quiver(*landed.T, *(PULL * pull).T, **look)
+    ax.quiver(*landed.T, *(PULL * pull).T, label="its pull, drawn at one fifth", **look)
     ax.plot(*landed.T, "o", color=COLORS["sample"], markeredgecolor="white", markersize=5 if many else 8, label="a dart")
 
 
@@ -117,15 +125,41 @@ def _arrow(ax: Axes, arrow: Tensor, paint: str, width: float, label: str) -> Non
 
 
 def histograms(axes: Sequence[Axes], estimates: Mapping[str, Tensor], exact: float, span: tuple[float, float]) -> None:
-    """One histogram of estimates [M] on each axes, all over the same span; their means, and the exact value."""
+    """One histogram of estimates [M] on each axes, all over the same span; their means, and the exact value.
+
+    Bins are as wide as the estimates ask for. Where many estimates are exactly 0 they are a line of their own, which says how
+    many; what lies beyond the span is said too.
+    """
+    blue = COLORS["score_function"]
     for ax, (name, values) in zip(axes, estimates.items(), strict=True):
-        counts, edges = np.histogram(values, bins=100, range=span)
-        ax.stairs(counts, edges, fill=True, color=COLORS["score_function"], alpha=0.6)
+        none, beyond = (values == 0).double().mean(), ((values < span[0]) | (values > span[1])).double().mean()
+        rest = values[values != 0]
+        bins = min(500, max(100, round(5 * (span[1] - span[0]) / float(values.std()))))
+        counts, edges = np.histogram(rest, bins=bins, range=span)
+        ax.stairs(counts, edges, fill=True, color=blue, alpha=0.6)
+        if none > 0.005:
+            ax.axvline(0, color=blue, linewidth=4)
+            ax.text(-0.12, 1.4 * counts.max(), f"{none:.0%} are\nexactly 0", ha="right", va="top", fontsize=13)
+        if beyond > 0.005:
+            ax.text(span[1], 0.2 * counts.max(), f"{beyond:.1%} lie\nfarther out →", ha="right", fontsize=13)
         ax.axvline(exact, color=COLORS["exact"], linewidth=2, label="exact")
-        mean = {"color": COLORS["score_function"], "markeredgecolor": "white", "markersize": 15}
+        mean = {"color": blue, "markeredgecolor": "white", "markersize": 15}
         ax.plot(values.mean(), 0.1 * counts.max(), "^", label="mean of the estimates", **mean)
-        ax.set(xlim=span, ylim=(0, 1.1 * counts.max()), yticks=[], title=name)
+        ax.set(xlim=span, ylim=(0, (1.5 if none > 0.005 else 1.1) * counts.max()), yticks=[], title=name)
     plots.legend(axes[0], loc="upper right")
+
+
+def nudges(axes: Sequence[Axes], changes: Sequence[Tensor], prize: Tensor) -> None:
+    """What a step does to the outcome that was drawn: changes [outcome] of its probability with weight f, and with f - mean."""
+    paints = (("weight f", "score_function"), ("weight f - average prize", "baseline"))
+    for ax, change, (title, paint) in zip(axes, changes, paints, strict=True):
+        bars = ax.bar(range(len(prize)), change.numpy(), color=COLORS[paint])
+        ax.bar_label(bars, fmt="%+.3f", fontsize=12, padding=2)
+        ax.axhline(0, color="#999999", linewidth=0.8)
+        ax.margins(y=0.15)
+        ax.set_xticks(range(len(prize)), [f"pays {each:g}" for each in prize.tolist()])
+        ax.set_title(title)
+    axes[0].set_ylabel("change of the drawn\noutcome's probability")
 
 
 def baseline(axes: Sequence[Axes], pull: Tensor, score: Tensor, exact: float, subtract: float = 0.8) -> None:
@@ -159,7 +193,7 @@ def dimensions(ax: Axes, d: Tensor, measured: Mapping[int, Tensor], computed: Ma
     """
     for throws, error in measured.items():
         plots.band(ax, d, error)
-        ax.plot(d, computed[throws], ":", color=COLORS["exact"])
+        ax.plot(d, computed[throws], "o", color=COLORS["exact"], fillstyle="none", markersize=11, zorder=4)
         ax.text(1.1 * d[-1], error[:, -1].mean(), f"N = {throws}", va="center", fontsize=14)
     ax.axhline(signal, color=COLORS["exact"], linestyle="--")
     ax.text(1.9 * d[-1], 0.85 * signal, "squared length of the gradient", ha="right", va="top", fontsize=13)
@@ -182,7 +216,7 @@ def aims(axes: Sequence[Axes], points: Landscape, path: Tensor, average: np.ndar
     left.plot(*path[step].T, "o", label=f"{path.shape[1]} aims", **dots)
     gaussian(left, path[step, 0], spread, label="one of them; 1 and 2 spreads")
     left.set_title(f"After {step} steps")
-    plots.legend(left, loc="upper right")
+    plots.legend(left, **BELOW)
     plots.band(right, range(step + 1), average[:, : step + 1])
     right.set(xlim=(0, average.shape[1]), ylim=(0, 1.05 * average.max()), xlabel="steps", ylabel="points per throw")
 

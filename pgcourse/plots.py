@@ -104,9 +104,9 @@ def bootstrap_interval(values: Numbers, level: float = 0.95, draws: int = 1000) 
     """Where the mean over replicas lies: the percentile bootstrap's interval of it at each of N points.
 
     R replicas are drawn from the R there are, with replacement, ``draws`` times (the same draws at every point, always the
-    same numbers); the interval holds the middle ``level`` of the means. It is a little too
-    narrow: of normal data a 95 % interval holds the mean 88 times in 100 at 8 replicas, 92 at 16, 94 at 32. values: [R, N]; NaN where a replica has no value: that point rests on the others. Returns (low, high), each [N];
-    NaN where fewer than two replicas have a value.
+    same numbers); the interval holds the middle ``level`` of the means. It is a little too narrow: of normal data a 95 %
+    interval holds the mean 88 times in 100 at 8 replicas, 92 at 16, 94 at 32. values: [R, N]; NaN where a replica has no
+    value: that point rests on the others. Returns (low, high), each [N]; NaN where fewer than two replicas have a value.
 
     Raises ValueError for values that are not [R, N] or a level outside (0, 1). Efron (1979).
     """

@@ -55,7 +55,7 @@ LECTURE_03 = (
         ),
     ),
     question(
-        "You add 100 to every reward. What happens to the estimates?",
+        "The board now pays 100 points more for every dart, wherever it lands. What happens to the estimates?",
         wrong("Nothing at all", "Each of them changes, by 100 times its mean score. Only the average change is zero."),
         wrong("They become biased", "By (3.5) what is added has mean zero."),
         right("Same mean, far more variance", "100 times something of mean zero: no bias, much noise. Turn 8, backwards."),

@@ -38,6 +38,34 @@ def test_darts_draw(throws, subtract):
     assert plots.svg(figure).startswith(b"<?xml")
 
 
+@pytest.mark.parametrize(("spread", "factor", "reach"), [(0.6, 1.0, 3), (0.3, 2.0, 12), (1.2, 0.5, 3)])
+def test_darts_average_stays_within_its_axes(spread, factor, reach):
+    _, axes = plots.figure(columns=2)
+    figures.darts(axes, rings, spread=spread, factor=factor)
+    assert axes[1].get_xlim() == axes[1].get_ylim() == (-reach, reach)
+    (cloud,) = [line for line in axes[1].lines if line.get_marker() == "o"]
+    inside = abs(cloud.get_xydata()).max(1) < reach
+    assert inside.mean() > 0.89
+
+
+def test_histograms_say_what_is_zero_and_what_lies_outside():
+    generator = torch.Generator().manual_seed(0)
+    some = torch.cat([torch.zeros(250), torch.full((30,), 9.0), torch.rand(720, generator=generator)])
+    narrow = 1 + 0.01 * torch.randn(1000, generator=generator)
+    _, axes = plots.figure(rows=2)
+    figures.histograms(axes, {"some": some, "narrow": narrow}, 1.0, span=(-3, 7))
+    assert [text.get_text().split()[0] for text in axes[0].texts] == ["25%", "3.0%"]
+    assert not axes[1].texts
+    (bars,) = [patch for patch in axes[1].patches if hasattr(patch, "get_data")]
+    assert (bars.get_data().values > 0).sum() >= 3  # not a single bar
+
+
+def test_nudges_write_every_change_beside_its_bar():
+    _, axes = plots.figure(columns=2)
+    figures.nudges(axes, [torch.tensor([0.1, 0.2]), torch.tensor([-0.1, 0.003])], torch.tensor([1.0, 6.0]))
+    assert [text.get_text() for text in axes[1].texts] == ["-0.100", "+0.003"]
+
+
 def test_darts_draw_on_a_landscape_of_the_readers_own():
     for landscape in (lambda x: torch.zeros_like(x[..., 0]), lambda x: -x.square().sum(-1)):
         figure, axes = plots.figure(columns=2)

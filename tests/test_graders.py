@@ -272,6 +272,7 @@ def test_cartpole_loss_learns(monkeypatch):
     task = t04_reinforce.CARTPOLE_LOSS
     outcome = judge(task, task.reference, 1, report=lines.append)
     assert (outcome.status, outcome.points, outcome.printed) == ("passed", 4, ""), outcome
+    assert outcome.warned == ""
     assert "4 learners" in lines[0]
     assert len(lines) >= 2
 

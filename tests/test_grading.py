@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ def working_copy(tmp_path, monkeypatch):
     (tmp_path / ".pgcourse").write_text("{}")
     (tmp_path / "exercises").mkdir()
     monkeypatch.chdir(tmp_path / "exercises")
+    monkeypatch.delenv("PGCOURSE_PROGRESS", raising=False)
     monkeypatch.setattr(store, "_unsaved", {})
     monkeypatch.setattr(store, "_said", set())
     return tmp_path
@@ -190,6 +192,24 @@ def test_an_interrupt_interrupts():
         judge(find("episode_log_probability"), interrupted, 0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_the_stop_button_ends_an_endless_loop(working_copy):
+    @named("episode_log_probability")
+    def endless(log_probability, valid):
+        torch.set_default_dtype(torch.float64)
+        while True:
+            pass
+
+    stdout, dtype = sys.stdout, torch.get_default_dtype()
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        check(endless)
+    timer.join()
+    assert (sys.stdout, torch.get_default_dtype()) == (stdout, dtype)
+    assert not (working_copy / "progress.json").exists()
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # What comes back
 
@@ -198,14 +218,18 @@ def test_an_interrupt_interrupts():
     ("returned", "said"),
     [
         (lambda x: None, "returned None. Is there a return at its end?"),
-        (lambda x: x.numpy(), "a numpy array of shape [1]; a tensor of shape [1] is asked for. Stay in torch"),
-        (lambda x: x.tolist(), "a list of 1 things"),
-        (lambda x: (x, x), "a tuple of 2; one thing is asked for"),
+        (lambda x: x.numpy(), "a numpy array of shape [2]; a tensor of shape [2] is asked for. Stay in torch"),
+        (lambda x: x.tolist(), "a list of 2 numbers; a tensor of shape [2] is asked for. torch.stack(list_of_tensors)"),
+        (lambda x: list(x), "a list of 2 tensors; a tensor of shape [2] is asked for. torch.stack(list_of_tensors)"),
+        (lambda x: [x.tolist(), x.tolist()], "a list of 2 lists"),
+        (lambda x: [], "an empty list"),
+        (lambda x: (x, x), "a tuple of 2 tensors; a tensor of shape [2] is asked for.\n"),
+        (lambda x: (x,), "a tuple of 1 tensor; a tensor of shape [2] is asked for. A comma at the end of the line makes a tuple"),
         (lambda x: x.sum().item(), "the Python number"),
         (lambda x: x.float(), "has dtype float32; it should keep the inputs' float64"),
         (lambda x: x.long(), "has dtype int64"),
-        (lambda x: x[:, None], "has shape [1, 1]; shape [1] is asked for. There is an axis of length 1 too many"),
-        (lambda x: x.sum(), "has shape []; shape [1] is asked for"),
+        (lambda x: x[:, None], "has shape [2, 1]; shape [2] is asked for. There is an axis of length 1 too many"),
+        (lambda x: x.squeeze(), "has shape []; shape [1] is asked for. The shape is right where no axis has length 1"),
         (lambda x: x * float("nan"), "1 of 1 numbers that are NaN or infinite"),
         (lambda x: x.to_sparse(), "layout torch.sparse_coo"),
         (lambda x: x.to("meta"), "on meta"),
@@ -226,11 +250,15 @@ def test_things_returned_that_are_not_what_is_asked(returned, said):
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        (lambda a, b: a, "a tensor of shape [1, 1]; a tuple of 2 is asked for: score_of_mean, score_of_scale"),
-        (lambda a, b: (a, b, b), "a tuple of 3; 2 are asked for"),
+        (lambda a, b: a, "a tensor of shape [3, 2]; a tuple of 2 is asked for: score_of_mean, score_of_scale"),
+        (lambda a, b: (a, b, b), "a tuple of 3 tensors; 2 are asked for"),
+        (lambda a, b: (a.numpy(), b.numpy()), "Your score_of_mean is a numpy array of shape [3, 2]; a tensor of shape [3, 2] is"),
+        (lambda a, b: (a.tolist(), b.tolist()), "Your score_of_mean is a list of 3 lists; a tensor of shape [3, 2] is asked for."),
+        (lambda a, b: [a.numpy(), b.numpy()], "Stay in torch, or end with torch.from_numpy"),
+        (lambda a, b: a.numpy(), "a numpy array of shape [3, 2]; a tuple of 2 is asked for"),
         (lambda a, b: (a, b.numpy()), "Your score_of_scale is a numpy array"),
         (lambda a, b: (a.float(), b), "Your score_of_mean has dtype float32"),
-        (lambda a, b: (a[0], b), "Your score_of_mean has shape [1]"),
+        (lambda a, b: (a[0], b), "Your score_of_mean has shape [2]; shape [3, 2] is asked for. An axis too many was reduced"),
         (lambda a, b: (a, None), "Your score_of_scale is None"),
     ],
 )
@@ -253,6 +281,7 @@ def test_a_list_or_a_named_tuple_of_tensors_is_as_good_as_a_tuple():
         (lambda loss: loss[None], "a tensor of shape [1]; one number is asked for"),
         (lambda loss: None, "returned None"),
         (lambda loss: (loss, loss), "a tuple of 2 tensors"),
+        (lambda loss: (loss,), "a tuple of 1 tensor;"),
         (lambda loss: loss.detach().numpy(), "a numpy array"),
     ],
 )
@@ -261,6 +290,115 @@ def test_losses_that_cannot_be_differentiated(returned, said):
     assert outcome.status == "failed"
     assert outcome.points == 0
     assert said in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("task", "function", "asked"),
+    [
+        ("gaussian_score", lambda x, m, s: tuple(part.sum(1) for part in t03.gaussian_score(x, m, s)), "shape [3, 2]"),
+        ("gaussian_score", lambda x, m, s: tuple(part.sum(0) for part in t03.gaussian_score(x, m, s)), "shape [3, 2]"),
+        ("score_function_estimate", lambda score, value: (value[:, None] * score).mean(), "shape [2]"),
+        ("measured_bias_and_variance", lambda e, exact: (e.mean(0) - exact, e.var(), (e.var() / len(e)).sqrt()), "shape [2]"),
+        ("measured_bias_and_variance", lambda e, exact: ((e - exact).mean(), e.var(0), e.std(0)), "shape [2]"),
+    ],
+)
+def test_a_wrong_reduction_gets_no_advice_about_axes_of_length_one(task, function, asked):
+    outcome = judge(find(task), function, 0)
+    assert f"{asked} is asked for. An axis too many was reduced" in outcome.message
+    assert "queeze" not in outcome.message
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mistake_is_named_under_a_wrong_format_too(seed):
+    def only_one_hot(logits, action):
+        return torch.nn.functional.one_hot(action, logits.shape[-1])
+
+    def sign_and_float(score, value):
+        return -t03.score_function_estimate(score, value).float()
+
+    outcome = judge(find("categorical_score"), only_one_hot, seed)
+    assert outcome.mistake == "normaliser forgotten"
+    assert "has dtype int64" in outcome.message
+    assert judge(find("score_function_estimate"), sign_and_float, seed).mistake == "sign"
+    right = judge(find("categorical_score"), lambda *inputs: t03.categorical_score(*inputs).float(), seed)
+    assert (right.status, right.mistake) == ("failed", None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_softmax_that_overflows_is_told_so(seed):
+    def by_ratio(logits, action):
+        weight = torch.exp(logits)
+        return torch.nn.functional.one_hot(action, logits.shape[-1]) - weight / weight.sum(1, keepdim=True)
+
+    def by_autograd(logits, action):
+        logits = logits.clone().requires_grad_()
+        taken = logits.gather(1, action[:, None])[:, 0]
+        return torch.autograd.grad((taken - logits.exp().sum(1).log()).sum(), logits)[0]
+
+    for function in (by_ratio, by_autograd):
+        outcome = judge(find("categorical_score"), function, seed)
+        assert outcome.mistake == "overflows"
+        assert "NaN" in outcome.message
+    outcome = judge(find("categorical_score"), lambda *inputs: -by_ratio(*inputs), seed)
+    assert outcome.mistake == "sign", "recognised where it is finite"
+
+
+def test_outputs_in_another_order_are_told_so():
+    def mixed(estimates, exact):
+        bias, variance, error = t03.measured_bias_and_variance(estimates, exact)
+        return error, bias, variance
+
+    outcome = judge(find("measured_bias_and_variance"), mixed, 0)
+    assert outcome.message.startswith(
+        "Your outputs are right, but in another order: standard_error, bias, variance. Asked for: bias, variance, standard_error."
+    )
+
+
+def test_backward_is_not_the_functions_to_call():
+    def backward(log_probability, value):
+        loss = t03.score_function_surrogate(log_probability, value)
+        loss.backward()
+        return loss
+
+    def backward_alone(log_probability, value):
+        t03.score_function_surrogate(log_probability, value).backward()
+
+    def kept(log_probability, value):
+        loss = t03.score_function_surrogate(log_probability, value)
+        loss.backward(retain_graph=True)
+        return loss
+
+    def grad(log_probability, value):
+        loss = t03.score_function_surrogate(log_probability, value)
+        torch.autograd.grad(loss, log_probability)
+        return loss
+
+    for function in (backward, backward_alone, kept, grad):
+        outcome = judge(find("score_function_surrogate"), function, 0)
+        assert outcome.status == "failed"
+        assert "calls backward() or torch.autograd.grad itself. Do not: return the number" in outcome.message
+
+
+def test_detaching_an_argument_in_place_is_changing_it():
+    def detaches(log_probability, value):
+        return (value.detach_() * log_probability).mean()
+
+    def connects_again(log_probability, value):
+        value.detach_().requires_grad_()
+        return t03.score_function_surrogate(log_probability, value)
+
+    for function in (detaches, connects_again):
+        outcome = judge(find("score_function_surrogate"), function, 0)
+        assert outcome.status == "failed"
+        assert "changes its argument value in place: detach_()" in outcome.message
+
+
+def test_zeros_have_no_sign():
+    shown = compare.show_inputs(["x"], [torch.tensor([-0.0, 0.0, -1.0])])
+    assert shown == "  x = [ 0   0  -1]"
+    for seed in range(20):
+        for case in t03.GAUSSIAN_SCORE.exact.cases(torch.Generator().manual_seed(seed)):
+            assert not any((torch.signbit(x) & (x == 0)).any() for x in case.inputs)
 
 
 @pytest.mark.parametrize("change", [lambda x: x + 1000, lambda x: x - x.detach(), lambda x: x - 2 * x.detach()])
@@ -426,12 +564,25 @@ def test_printing_is_shown_and_no_error(capsys):
 
     outcome = check(talks)
     assert outcome.status == "passed"
-    for word in ("shape torch.Size([2, 1])", "complaint", "Warning: careful"):
+    for word in ("shape torch.Size([2, 1])", "complaint"):
         assert word in outcome.printed
+    assert outcome.warned == "careful"
     said = capsys.readouterr()
+    assert "Warnings from your function:\n  | careful" in said.out
     assert "Your function printed:" in said.out
     assert "  | shape torch.Size([2, 1])" in said.out
     assert said.err == ""
+
+
+def test_the_same_warning_is_shown_once():
+    @named("episode_log_probability")
+    def warns(log_probability, valid):
+        warnings.warn(f"size {len(valid)} is odd (Triggered internally at /pytorch/x.cpp:12.)", stacklevel=1)
+        return (log_probability * valid).sum(0)
+
+    outcome = judge(find("episode_log_probability"), warns, 0)
+    assert (outcome.status, outcome.printed, outcome.warned) == ("passed", "", "size 2 is odd")
+    assert "printed" not in str(outcome)
 
 
 def test_a_flood_of_output_is_cut():
@@ -590,6 +741,39 @@ def test_hints_come_one_by_one_and_are_remembered(capsys, working_copy):
     said = capsys.readouterr().out
     assert all(given in said for given in task.hints)
     assert json.loads((working_copy / "progress.json").read_text())["tasks"][task.id]["hints"] == len(task.hints)
+
+
+def test_help_after_passing_does_not_count(capsys, working_copy):
+    task = find(episode_log_probability)
+    hint(episode_log_probability)
+    check(episode_log_probability)
+    for given in task.hints[1:]:
+        capsys.readouterr()
+        hint(episode_log_probability)
+        assert given in capsys.readouterr().out
+    hint(episode_log_probability)
+    assert "You have had all" in capsys.readouterr().out
+    solution(episode_log_probability, confirm=True)
+    row = next(row for row in progress().rows if row.task is task)
+    assert (row.hints, row.solution_seen) == (1, False)
+
+
+def test_a_progress_file_of_an_earlier_version_is_read(working_copy, capsys):
+    entry = {"points": 1, "status": "passed", "hints": 2, "solution_seen": True, "time": ""}
+    content = {"format": 1, "tasks": {"04.episode_log_probability": entry}}
+    (working_copy / "progress.json").write_text(json.dumps(content))
+    row = next(row for row in progress().rows if row.task.name == "episode_log_probability")
+    assert (row.points, row.hints, row.solution_seen) == (1, 2, True)
+    assert "damaged" not in capsys.readouterr().out
+
+
+def test_progress_can_be_kept_elsewhere(working_copy, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.setenv("PGCOURSE_PROGRESS", str(elsewhere))
+    check(episode_log_probability)
+    assert progress().points == 1
+    assert [path.name for path in elsewhere.iterdir()] == ["progress.json"]
+    assert not (working_copy / "progress.json").exists()
 
 
 def test_solution_asks_once(capsys, monkeypatch):
@@ -931,7 +1115,7 @@ def test_losses_that_vmap_cannot_run_cost_speed_not_marks(monkeypatch):
     monkeypatch.setattr(t04.budget, "choose", lambda full, small: (1, 3, 2))
     outcome = judge(find("cartpole_loss"), t04.CARTPOLE_LOSS.alternatives[1], 3)
     assert (outcome.status, outcome.points) == ("passed", 4)
-    assert "learner by learner" in outcome.printed
+    assert "learner by learner" in outcome.warned
 
 
 def test_a_loss_that_breaks_during_training_keeps_the_points_of_its_gradient(monkeypatch):
@@ -960,5 +1144,7 @@ def test_received_keeps_nothing_of_the_students():
     assert not got[0].requires_grad
     assert got[0].data_ptr() != mine.data_ptr()
     assert got[2:] == (None, 1.5)
-    assert isinstance(answers.received([1.0, 2.0]), Opaque)
+    assert isinstance(got[1], Opaque)
+    assert answers.received([1.0, 2.0]).kind == "list"
+    assert isinstance(answers.received([1.0] * 1000), Opaque)
     assert isinstance(answers.received(object()), Opaque)

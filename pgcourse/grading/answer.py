@@ -10,6 +10,7 @@ import inspect
 import io
 import os
 import random
+import re
 import sysconfig
 import traceback
 import warnings
@@ -27,7 +28,11 @@ from .. import nn
 PRINT_LIMIT = 10_000
 """Characters kept of what a function prints."""
 MESSAGE_LIMIT = 500
-"""Characters shown of an exception's own text."""
+"""Characters shown of an exception's own text, or a warning's."""
+WARNINGS_LIMIT = 5
+"""Different warnings that are kept."""
+PARTS_LIMIT = 100
+"""Parts of a tuple or a list that are looked at."""
 
 
 class Complaint(Exception):
@@ -39,6 +44,18 @@ class Complaint(Exception):
     def __init__(self, status: str, message: str):
         super().__init__(message)
         self.status, self.message = status, message
+
+
+class Several(tuple):
+    """A tuple or a list that was returned, with its parts received; ``kind`` is what it was."""
+
+    kind = "tuple"
+
+    @classmethod
+    def of(cls, kind: str, parts: Sequence) -> "Several":
+        several = cls(parts)
+        several.kind = kind
+        return several
 
 
 class Opaque:
@@ -53,6 +70,8 @@ class Answer(ABC):
 
     printed: str = ""
     """What the function has printed so far."""
+    warned: str = ""
+    """The warnings it has caused so far, each once."""
 
     @abstractmethod
     def __call__(self, *inputs) -> Any:
@@ -121,12 +140,17 @@ class LocalAnswer(Answer):
         self.function = function
         self._calls = 0
         self._printed = _Capped()
+        self._warned: dict[str, str] = {}
         if parameters is not None:
             _check_signature(function, parameters)
 
     @property
     def printed(self) -> str:
         return self._printed.text()
+
+    @property
+    def warned(self) -> str:
+        return "\n".join(self._warned.values())
 
     def __call__(self, *inputs):
         copies = [_copy(x) for x in inputs]
@@ -145,8 +169,11 @@ class LocalAnswer(Answer):
         with self._apart():
             output = self.function(*copies)
             self._check_unchanged(inputs, copies)
+            self._check_still_connected({place: copies[place] for place in wrt})
+            if any(leaf.grad is not None for leaf in leaves.values()):
+                raise Complaint("failed", OWN_BACKWARD)
             value = _differentiable(output)
-            gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
+            gradients = _gradients(value, list(leaves.values()))
         return value.detach().clone(), tuple(gradient.detach() for gradient in gradients)
 
     def lifted(self):
@@ -160,15 +187,30 @@ class LocalAnswer(Answer):
 
     def _check_unchanged(self, inputs, copies):
         """Complain where the call wrote into what it was given."""
-        names = _parameter_names(self.function)
         for place, (before, after) in enumerate(zip(inputs, copies, strict=True)):
             if isinstance(before, Tensor) and not _identical(before, after.detach()):
-                name = names[place] if place < len(names) else f"number {place + 1}"
+                name = self._name(place)
                 raise Complaint(
                     "failed",
                     f"Your function changes its argument {name} in place; whoever calls it would find other numbers there "
                     f"afterwards. Work on a new tensor: {name} = {name}.clone(), or y = x + z instead of x += z.",
                 )
+
+    def _check_still_connected(self, copies: dict[int, Tensor]):
+        """Complain where the call cut off what it was given, each the result of a computation, from its graph."""
+        for place, copy in copies.items():
+            if copy.grad_fn is None:
+                name = self._name(place)
+                raise Complaint(
+                    "failed",
+                    f"Your function changes its argument {name} in place: detach_() cuts the caller's own tensor off from its "
+                    f"graph, and no gradient would reach it afterwards. Use {name}.detach(), without the underscore: that "
+                    "is a new tensor.",
+                )
+
+    def _name(self, place: int) -> str:
+        names = _parameter_names(self.function)
+        return names[place] if place < len(names) else f"number {place + 1}"
 
     @contextlib.contextmanager
     def _apart(self) -> Iterator[None]:
@@ -192,8 +234,18 @@ class LocalAnswer(Answer):
             except BaseException as error:  # SystemExit too: it is not for a student's function to end the program
                 raise _complaint(error) from None
             finally:
-                for warning in dict.fromkeys(f"Warning: {warning.message}\n" for warning in caught):
-                    self._printed.write(warning)
+                for warning in caught:
+                    self._note(str(warning.message))
+
+    def _note(self, warning: str) -> None:
+        """Keep a warning, unless there was one that differs in its numbers only: each call may cause it again."""
+        warning = _ORIGIN.sub("", warning)
+        if len(self._warned) < WARNINGS_LIMIT:
+            self._warned.setdefault(re.sub(r"\d+", "0", warning), clean(warning.strip(), MESSAGE_LIMIT))
+
+
+_ORIGIN = re.compile(r"\s*\(Triggered internally at [^)]*\)")
+"""Where in torch's own source a warning comes from."""
 
 
 _SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
@@ -250,8 +302,9 @@ def received(output):
         return output.detach().cpu().clone()
     if output is None or type(output) in (bool, int, float):
         return output
-    if isinstance(output, tuple | list) and any(_is_plain(part) for part in output):
-        return tuple(received(part) for part in output)
+    if isinstance(output, tuple | list) and 0 < len(output) <= PARTS_LIMIT:
+        parts = [Opaque(describe(part)) if isinstance(part, tuple | list) else received(part) for part in output]
+        return Several.of("list" if isinstance(output, list) else "tuple", parts)
     return Opaque(describe(output))
 
 
@@ -261,7 +314,7 @@ def _is_plain(output) -> bool:
 
 
 def describe(output) -> str:
-    """One phrase for what a function returned: "a tensor of shape [3, 2]", "a list of 3 things"."""
+    """One phrase for what a function returned: "a tensor of shape [3, 2]", "a list of 3 numbers"."""
     if _is_plain(output):
         return f"a tensor of shape {list(output.shape)}"
     if type(output) is Tensor:
@@ -277,10 +330,27 @@ def describe(output) -> str:
     if isinstance(output, np.generic):
         return "a numpy number"
     if isinstance(output, tuple | list):
-        return f"a {type(output).__name__} of {len(output)} " + (
-            "tensors" if output and all(isinstance(part, Tensor) for part in output) else "things"
-        )
+        kind = output.kind if isinstance(output, Several) else "list" if isinstance(output, list) else "tuple"
+        return f"a {kind} of {len(output)} {_parts(output)}{'' if len(output) == 1 else 's'}" if output else f"an empty {kind}"
     return f"an object of type {type(output).__name__}"
+
+
+def _parts(output: Sequence) -> str:
+    """What a tuple or a list holds, in the singular: "tensor", "number", "numpy array", "list", "thing"."""
+    for kind, name in ((Tensor, "tensor"), (int | float, "number"), (np.ndarray, "numpy array"), (list, "list")):
+        if all(isinstance(part, kind) for part in output):
+            return name
+    starts = [part.description if isinstance(part, Opaque) else "" for part in output]
+    return next((n for n in ("numpy array", "list") if all(start.startswith(f"a {n}") for start in starts)), "thing")
+
+
+def _gradients(value: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:
+    try:
+        return torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
+    except RuntimeError as problem:
+        if "through the graph a second time" in str(problem):
+            raise Complaint("failed", OWN_BACKWARD) from None
+        raise
 
 
 def _differentiable(output) -> Tensor:
@@ -309,6 +379,10 @@ def _differentiable(output) -> Tensor:
     return output
 
 
+OWN_BACKWARD = (
+    "Your function calls backward() or torch.autograd.grad itself. Do not: return the number; whoever called your function "
+    "asks it for its gradient."
+)
 NOTHING_RETURNED = "Your function returned None. Is there a return at its end?"
 
 

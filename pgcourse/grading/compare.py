@@ -11,26 +11,62 @@ SHOWN = 24
 """Tensors with at most this many numbers are printed in messages."""
 
 
-def difference(found, expected, names: Sequence[str], tolerance: float) -> str | None:
-    """What is wrong with ``found``, in words; None when it is right. ``names``: one per output, to speak of them."""
+def difference(found, expected, names: Sequence[str], tolerance: float, clear: bool = True) -> str | None:
+    """What is wrong with ``found``, in words; None when it is right.
+
+    names: one per output, to speak of them. clear: whether axes can be told apart by their lengths.
+    """
     if found is None:
         return NOTHING_RETURNED
     if not isinstance(expected, tuple):
         if isinstance(found, tuple):
-            return f"You returned a tuple of {len(found)}; one thing is asked for."
-        return _difference(found, expected, names[0], tolerance)
+            return f"You returned {describe(found)}; {_asked(expected)} is asked for.{_remedy(found)}"
+        return _difference(found, expected, names[0], tolerance, clear)
     listed = ", ".join(name.removeprefix("your ") for name in names)
     if not isinstance(found, tuple):
         return f"You returned {describe(found)}; a tuple of {len(expected)} is asked for: {listed}."
     if len(found) != len(expected):
-        return f"You returned a tuple of {len(found)}; {len(expected)} are asked for: {listed}."
+        return f"You returned {describe(found)}; {len(expected)} are asked for: {listed}."
     for part, truth, name in zip(found, expected, names, strict=True):
-        if (problem := _difference(part, truth, name, tolerance)) is not None:
+        if (problem := _difference(part, truth, name, tolerance, clear)) is not None:
             return problem
     return None
 
 
-def _difference(found, expected, name: str, tolerance: float) -> str | None:
+def misshapen(found, expected) -> bool:
+    """Whether it is not numbers that differ, but the shape, or what it is at all."""
+    if isinstance(expected, tuple):
+        return (
+            not isinstance(found, tuple)
+            or len(found) != len(expected)
+            or any(misshapen(part, truth) for part, truth in zip(found, expected, strict=True))
+        )
+    if not isinstance(expected, Tensor):
+        return False
+    return not isinstance(found, Tensor) or found.shape != expected.shape
+
+
+def cast(found, expected):
+    """``found`` with tensors of numbers in the format of those expected."""
+    if isinstance(found, tuple) and isinstance(expected, tuple) and len(found) == len(expected):
+        return tuple(cast(part, truth) for part, truth in zip(found, expected, strict=True))
+    if isinstance(found, Tensor) and isinstance(expected, Tensor) and not found.is_complex():
+        return found.to(expected.dtype)
+    return found
+
+
+def is_finite(found) -> bool:
+    """Whether all numbers are finite."""
+    if isinstance(found, tuple):
+        return all(map(is_finite, found))
+    return not isinstance(found, Tensor) or bool(found.isfinite().all())
+
+
+def _asked(expected) -> str:
+    return f"a tensor of shape {list(expected.shape)}" if isinstance(expected, Tensor) else "one thing"
+
+
+def _difference(found, expected, name: str, tolerance: float, clear: bool) -> str | None:
     """``difference`` for a single output. Never broadcasts: shape and format come before any number is looked at."""
     if isinstance(expected, int | float):
         if isinstance(found, Tensor) and found.ndim == 0:
@@ -41,7 +77,7 @@ def _difference(found, expected, name: str, tolerance: float) -> str | None:
     if not isinstance(found, Tensor):
         return f"{_upper(name)} is {describe(found)}; a tensor of shape {list(expected.shape)} is asked for.{_remedy(found)}"
     if found.shape != expected.shape:
-        return _shape_difference(found, expected, name)
+        return _shape_difference(found, expected, name, clear)
     if found.dtype != expected.dtype:
         return (
             f"{_upper(name)} has dtype {_dtype(found)}; it should keep the inputs' {_dtype(expected)}. What you create inside "
@@ -55,14 +91,21 @@ def _difference(found, expected, name: str, tolerance: float) -> str | None:
     return _value_difference(found, expected, name)
 
 
-def _shape_difference(found: Tensor, expected: Tensor, name: str) -> str:
+def _shape_difference(found: Tensor, expected: Tensor, name: str, clear: bool) -> str:
     said = f"{_upper(name)} has shape {list(found.shape)}; shape {list(expected.shape)} is asked for."
     if found.ndim == expected.ndim == 2 and found.shape == expected.T.shape:
         return said + " The axes are the other way round."
-    if found.numel() == expected.numel() and found.squeeze().shape == expected.squeeze().shape:
-        return said + " There is an axis of length 1 too many or too few: .squeeze(-1) takes one away, .unsqueeze(-1) adds one."
+    if found.squeeze().shape == expected.squeeze().shape:
+        return said + (
+            " There is an axis of length 1 too many or too few: .squeeze(-1) takes one away, .unsqueeze(-1) adds one."
+            if clear
+            else " The shape is right where no axis has length 1. Does something take every axis of length 1 away? "
+            ".squeeze() without the number of an axis does."
+        )
     if found.ndim > expected.ndim:
         return said + " Either an axis was not reduced, or two tensors were broadcast against each other."
+    if found.ndim < expected.ndim:
+        return said + " An axis too many was reduced: .sum() and .mean() take all of them, .sum(0) only the first."
     return said
 
 
@@ -130,7 +173,7 @@ def show(x: Tensor) -> str:
 
 
 def _number(x: Tensor) -> str:
-    return str(x.item()) if not x.is_floating_point() else f"{x.item():.4g}"
+    return str(x.item()) if not x.is_floating_point() else f"{x.item() + 0.0:.4g}"  # + 0.0: no minus before a zero
 
 
 def is_shown(x) -> bool:
@@ -157,6 +200,8 @@ def _remedy(found) -> str:
     text = describe(found)
     if "numpy" in text:
         return " Stay in torch, or end with torch.from_numpy(...)."
+    if isinstance(found, tuple) and text.startswith("a tuple"):
+        return " A comma at the end of the line makes a tuple: leave it out." if len(found) == 1 else ""
     if text.startswith(("a list", "a tuple")):
         return " torch.stack(list_of_tensors) or torch.tensor(list_of_numbers, dtype=x.dtype) makes one of it."
     if text.startswith("the Python number"):

@@ -1,5 +1,6 @@
 """Judging one answer to one task. Nothing here knows where the answer runs."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ class Outcome(Shown):
     """The name of the listed mistake that was recognised."""
     printed: str = ""
     """What the function printed while it was judged."""
+    warned: str = ""
+    """The warnings it caused, each once."""
 
     def __str__(self) -> str:
         head = f"{MARKS[self.status]} {self.task}: {self.status}, {self.points} of {count(self.max_points, 'point')}"
@@ -38,6 +41,8 @@ class Outcome(Shown):
             lines = self.printed.rstrip().splitlines()
             more = [f"... and {len(lines) - _PRINTED_LINES} lines more"] if len(lines) > _PRINTED_LINES else []
             text += "\n  Your function printed:\n" + indent("\n".join(lines[:_PRINTED_LINES] + more), "  | ")
+        if self.warned:
+            text += "\n  Warnings from your function:\n" + indent(self.warned, "  | ")
         return text
 
 
@@ -81,8 +86,8 @@ def judge(
     except Complaint as complaint:
         status = complaint.status
         said.append(complaint.message)
-    printed = answer.printed if isinstance(answer, Answer) else ""
-    return Outcome(task.id, status, points, task.points, "\n".join(said), mistake, printed)
+    printed, warned = (answer.printed, answer.warned) if isinstance(answer, Answer) else ("", "")
+    return Outcome(task.id, status, points, task.points, "\n".join(said), mistake, printed, warned)
 
 
 def _exact(task: Task, stage: Exact, answer: Answer, seed: int) -> Fault | str:
@@ -123,18 +128,59 @@ def _observed(task: Task, stage: Exact, answer: Answer, inputs: tuple):
 
 
 def _first_difference(task: Task, stage: Exact, cases: list, seen: list, seed: int) -> Fault | None:
-    """The difference on the first case that has one: they are ordered, smallest first."""
+    """The difference on the first case that has one: they are ordered, smallest first.
+
+    For a wrong shape, on the first whose axes differ in length: an axis of length 1 hides what happened to it.
+    """
     names = stage.observe.names(task)
-    for case, found in zip(cases, seen, strict=True):
-        problem = compare.difference(found, case.truth, names, stage.tolerance)
-        if problem is not None:
-            inputs = compare.show_inputs(task.parameters, case.inputs)
-            hidden = "" if all(compare.is_shown(x) for x in case.inputs) else f" (seed={seed} draws them again)"
-            return Fault(f"{problem}\nThe inputs were{hidden}\n{inputs}")
+    wrong = [
+        (case, found)
+        for case, found in zip(cases, seen, strict=True)
+        if compare.difference(found, case.truth, names, stage.tolerance) is not None
+    ]
+    if not wrong:
+        return None
+    telling = [(case, found) for case, found in wrong if compare.misshapen(found, case.truth) and task.is_clear(case.inputs)]
+    case, found = telling[0] if telling and compare.misshapen(wrong[0][1], wrong[0][0].truth) else wrong[0]
+    inputs = compare.show_inputs(task.parameters, case.inputs)
+    hidden = "" if all(compare.is_shown(x) for x in case.inputs) else f" (seed={seed} draws them again)"
+    order = _other_order(cases, seen, names, stage.tolerance)
+    problem = order or compare.difference(found, case.truth, names, stage.tolerance, task.is_clear(case.inputs))
+    return Fault(f"{problem}\nThe inputs were{hidden}\n{inputs}")
+
+
+def _other_order(cases: list, seen: list, names: tuple[str, ...], tolerance: float) -> str | None:
+    """A sentence where on every case the outputs are right, but come in another order."""
+    for order in itertools.permutations(range(len(names))):
+        sorted_out = (
+            isinstance(found, tuple)
+            and len(found) == len(order)
+            and compare.difference(tuple(found[place] for place in order), case.truth, names, tolerance) is None
+            for case, found in zip(cases, seen, strict=True)
+        )
+        if len(order) > 1 and all(sorted_out):
+            plain = [name.removeprefix("your ") for name in names]
+            yours = [name for _, name in sorted(zip(order, plain, strict=True))]
+            return f"Your outputs are right, but in another order: {', '.join(yours)}. Asked for: {', '.join(plain)}."
     return None
 
 
 def _recognise(task: Task, stage: Exact, cases: list, seen: list) -> Mistake | None:
+    """The listed mistake that does the same as the answer.
+
+    Where there is none, and the truth is what to return: the one that does the same but for the format of the numbers, then
+    the one that does the same wherever the answer is finite.
+    """
+    if (mistake := _twin(task, stage, cases, seen)) is not None or stage.verdict:
+        return mistake
+    formatted = [compare.cast(found, case.truth) for case, found in zip(cases, seen, strict=True)]
+    finite = [place for place, found in enumerate(seen) if compare.is_finite(found)]
+    if (mistake := _twin(task, stage, cases, formatted)) is not None or not 0 < len(finite) < len(seen):
+        return mistake
+    return _twin(task, stage, [cases[place] for place in finite], [formatted[place] for place in finite])
+
+
+def _twin(task: Task, stage: Exact, cases: list, seen: list) -> Mistake | None:
     """The one listed mistake that does the same as the answer on every case; None when there is none, or more than one."""
 
     def does_the_same(mistake: Mistake) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import store
-from .judge import MARKS, Outcome, count, judge
+from .judge import MARKS, PASSED, Outcome, count, judge
 from .shown import Shown, indent, say
 from .task import Task, reference_source
 from .tasks import all_tasks
@@ -80,8 +80,10 @@ def hint(what: Callable | str) -> None:
 
     def count_one(record):
         nonlocal given
-        given = record.hints
-        record.hints = min(given + 1, len(task.hints))
+        given = record.hints + record.hints_after
+        if given < len(task.hints):
+            which = "hints_after" if record.status == PASSED else "hints"
+            setattr(record, which, getattr(record, which) + 1)
 
     store.update(where, task.id, count_one)
     total = len(task.hints)
@@ -102,7 +104,7 @@ def solution(what: Callable | str, confirm: bool | None = None) -> None:
         return
 
     def seen(record):
-        record.solution_seen = True
+        record.solution_seen = record.solution_seen or record.status != PASSED  # afterwards it is no help
 
     store.update(store.folder(), task.id, seen)
     say(reference_source(task))

@@ -27,6 +27,8 @@ class Record:
     status: str = "not attempted"
     hints: int = 0
     solution_seen: bool = False
+    hints_after: int = 0
+    """Hints taken after it was passed: for curiosity, so they are not shown as help."""
     time: str = ""
     """Of the last change, local."""
 
@@ -42,7 +44,12 @@ _said: set[str] = set()
 
 
 def folder() -> Path:
-    """Where progress is kept: the working copy that the current folder is in, else the current folder."""
+    """Where progress is kept: the working copy that the current folder is in, else the current folder.
+
+    The environment variable PGCOURSE_PROGRESS names another folder; it must exist.
+    """
+    if chosen := os.environ.get("PGCOURSE_PROGRESS"):
+        return Path(chosen)
     here = Path()
     try:
         here = Path.cwd()
@@ -91,16 +98,19 @@ def _load(path: Path) -> dict[str, Record] | None:
 
 
 def _parse(text: str) -> dict[str, Record]:
-    """Raises ValueError for anything that ``_write`` has not written."""
+    """Raises ValueError for anything that ``_write`` has not written, in this version or an earlier one."""
     content = json.loads(text)
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("tasks"), dict):
         raise ValueError(f"not a progress file of format {FORMAT}")
-    kinds = {field.name: field.type for field in fields(Record)}
+    known = fields(Record)
     records = {}
     for task, entry in content["tasks"].items():
-        if not isinstance(entry, dict) or any(type(entry.get(name)) is not kind for name, kind in kinds.items()):
+        if not isinstance(entry, dict):
             raise ValueError(f"its entry for {task} is not as it was written")
-        records[task] = Record(**{name: entry[name] for name in kinds})
+        values = {field.name: entry.get(field.name, field.default) for field in known}
+        if any(type(values[field.name]) is not field.type for field in known):
+            raise ValueError(f"its entry for {task} is not as it was written")
+        records[task] = Record(**values)
     return records
 
 

@@ -147,6 +147,15 @@ class Task:
         """Names of what the function returns, from the signature; "" where it has no name."""
         return tuple(name for name, _ in shapes(self.signature.partition("->")[2]))
 
+    def is_clear(self, inputs: Sequence) -> bool:
+        """Whether all axes of these inputs have different lengths above 1, so that a shape tells which axis is which."""
+        listed = shapes(self.signature.partition("(")[2].partition(")")[0])
+        lengths = {}
+        for (_, shape), value in zip(listed, inputs, strict=True):
+            if isinstance(value, Tensor):
+                lengths.update(zip(shape.strip("[]").split(", "), value.shape, strict=True))
+        return 1 not in lengths.values() and len(set(lengths.values())) == len(lengths)
+
     @property
     def exact(self) -> Exact:
         """Its first stage; every task has an exact one, and begins with it."""
@@ -187,4 +196,4 @@ def uniform(generator: torch.Generator, low: float, high: float, *shape: int) ->
 
 def readable(x: Tensor) -> Tensor:
     """The same numbers with one decimal, for cases that are printed."""
-    return (x * 10).round() / 10
+    return (x * 10).round() / 10 + 0.0  # turns -0 into 0

@@ -82,6 +82,31 @@ GAUSSIAN_SCORE = Task(
             "density. Without it the score is never negative, so its mean cannot be zero.",
         ),
         Mistake(
+            "sign of the scale's score",
+            lambda x, mean, scale: ((x - mean) / scale**2, (1 - (x - mean) ** 2 / scale**2) / scale),
+            "Your score of the scale has the wrong sign. A sample further than one scale from the mean asks for "
+            "a larger scale.",
+            "SF01",
+        ),
+        Mistake(
+            "sign of both",
+            lambda x, mean, scale: ((mean - x) / scale**2, (1 - (x - mean) ** 2 / scale**2) / scale),
+            "Both scores have the wrong sign: they are gradients of -log p(x).",
+            "SF01",
+        ),
+        Mistake(
+            "normaliser's scale squared",
+            lambda x, mean, scale: ((x - mean) / scale**2, (x - mean) ** 2 / scale**3 - 1 / scale**2),
+            "Your score of the scale subtracts 1 / scale^2: it is -log scale that is differentiated, and that gives "
+            "-1 / scale.",
+        ),
+        Mistake(
+            "divides the scale's score twice",
+            lambda x, mean, scale: ((x - mean) / scale**2, ((x - mean) ** 2 / scale**2 - 1) / scale**2),
+            "Your score of the scale is divided by the scale once too often: with z = (x - mean) / scale it is "
+            "(z^2 - 1) / scale.",
+        ),
+        Mistake(
             "score of log scale",
             lambda x, mean, scale: ((x - mean) / scale**2, (x - mean) ** 2 / scale**2 - 1),
             "Your second output is the gradient with respect to log scale; with respect to scale it is that divided by scale.",
@@ -140,18 +165,17 @@ def _categorical_score_by_autograd(logits, action):
 
 
 def _categorical_score_by_hand(logits, action):
-    weight = logits.exp()
+    weight = (logits - logits.max(1, keepdim=True).values).exp()
     score = -weight / weight.sum(1, keepdim=True)
     score[torch.arange(len(action)), action] += 1
     return score
 
 
 def _categorical_score_oracle(logits, action):
-    """Row by row: d log pi(a) / d logit_k = 1[k = a] - exp(logit_k) / sum_j exp(logit_j), in Python numbers."""
+    """Row by row: d log pi(a) / d logit_k = 1[k = a] - 1 / sum_j exp(logit_j - logit_k), in Python numbers."""
     rows = []
     for row, a in zip(logits.tolist(), action.tolist(), strict=True):
-        total = math.fsum(math.exp(logit) for logit in row)
-        rows.append([(k == a) - math.exp(logit) / total for k, logit in enumerate(row)])
+        rows.append([(k == a) - 1 / math.fsum(math.exp(other - logit) for other in row) for k, logit in enumerate(row)])
     return torch.tensor(rows, dtype=logits.dtype)
 
 
@@ -160,6 +184,9 @@ def _categorical_score_cases(generator):
         (readable(normal(generator, n, k)), torch.randint(k, (n,), generator=generator)) for n, k in ((1, 2), (2, 3), (4, 3))
     ]
     inputs += [(2 * normal(generator, n, k), torch.randint(k, (n,), generator=generator)) for n, k in ((9, 5), (3, 8))]
+    # logits whose exp() overflows, and some where it is zero
+    large = torch.tensor([[1000.0], [-1000.0]], dtype=torch.float64) + readable(normal(generator, 2, 3))
+    inputs.append((large, torch.randint(3, (2,), generator=generator)))
     return cases(_categorical_score_oracle, inputs)
 
 
@@ -198,6 +225,23 @@ CATEGORICAL_SCORE = Task(
             "no softmax",
             lambda logits, action: _one_hot(action, logits) - logits,
             "You subtract the logits; the probabilities softmax(logits) are to be subtracted.",
+        ),
+        Mistake(
+            "minus the log-probabilities",
+            lambda logits, action: _one_hot(action, logits) - torch.log_softmax(logits, -1),
+            "You subtract log pi; the gradient of log sum exp(logits) is pi itself, softmax and not log_softmax.",
+        ),
+        Mistake(
+            "one minus pi for every action",
+            lambda logits, action: 1 - torch.softmax(logits, -1),
+            "You subtract pi from one for every action; the one is there only for the action taken, the others get -pi.",
+        ),
+        Mistake(
+            "overflows",
+            lambda logits, action: _one_hot(action, logits) - logits.exp() / logits.exp().sum(-1, keepdim=True),
+            "Right for small logits, but exp(1000) is infinite and exp(-1000) is zero to a computer, and infinite / "
+            "infinite and 0 / 0 are NaN. torch.softmax subtracts each row's largest logit first, which changes nothing "
+            "but that.",
         ),
         Mistake(
             "only the action taken",
@@ -284,6 +328,11 @@ SCORE_FUNCTION_ESTIMATE = Task(
             lambda score, value: (value[:, None] * score).sum(0),
             "You sum over the samples; an expectation is estimated by their mean, or the estimate would grow with N.",
             "SF09",
+        ),
+        Mistake(
+            "divides by N - 1",
+            lambda score, value: value @ score / (len(value) - 1),
+            "You divide by N - 1. That belongs to a variance, whose mean was fitted to the same samples; a mean divides by N.",
         ),
         Mistake(
             "averages over the parameters",
@@ -382,6 +431,12 @@ SCORE_FUNCTION_SURROGATE = Task(
             "gradient flows through f",
             lambda log_probability, value: (value * log_probability).mean(),
             "Gradient flows through value: f would be changed instead of the probabilities. Cut it off with value.detach().",
+            "SF12",
+        ),
+        Mistake(
+            "detaches the log-probability",
+            lambda log_probability, value: (value * log_probability.detach()).mean(),
+            "You detach log_probability, which is the one that must be differentiated; it is value that is to be a constant.",
             "SF12",
         ),
         Mistake(
@@ -509,6 +564,39 @@ MEASURED_BIAS_AND_VARIANCE = Task(
             "Your variance divides by N. The mean was fitted to the same estimates, so the unbiased variance divides by N - 1.",
         ),
         Mistake(
+            "variance divides by N",
+            lambda estimates, exact: (
+                estimates.mean(0) - exact,
+                estimates.var(0, correction=0),
+                estimates.std(0) / len(estimates) ** 0.5,
+            ),
+            "Your variance divides by N (your standard error does not). The mean was fitted to the same estimates, so the "
+            "unbiased variance divides by N - 1.",
+        ),
+        Mistake(
+            "standard error divides by N - 1",
+            lambda estimates, exact: (
+                estimates.mean(0) - exact,
+                estimates.var(0),
+                estimates.std(0) / (len(estimates) - 1) ** 0.5,
+            ),
+            "Your standard error divides by sqrt(N - 1). The variance has its N - 1 already; a mean of N has variance / N.",
+        ),
+        Mistake(
+            "variance of the mean",
+            lambda estimates, exact: (
+                estimates.mean(0) - exact,
+                estimates.var(0) / len(estimates),
+                estimates.std(0) / len(estimates) ** 0.5,
+            ),
+            "Your second output is the variance of the mean, variance / N; asked is the variance of one estimate.",
+        ),
+        Mistake(
+            "mean for bias",
+            lambda estimates, exact: (estimates.mean(0), estimates.var(0), estimates.std(0) / len(estimates) ** 0.5),
+            "Your first output is the mean of the estimates; the bias is that minus exact.",
+        ),
+        Mistake(
             "standard deviation for standard error",
             lambda estimates, exact: (estimates.mean(0) - exact, estimates.var(0), estimates.std(0)),
             "Your standard error is the standard deviation of one estimate; that of a mean of N is sqrt(N) times smaller.",
@@ -537,6 +625,16 @@ MEASURED_BIAS_AND_VARIANCE = Task(
             ),
             "You measure the spread around exact: the mean squared error, which is variance plus squared bias. The "
             "variance is the spread around the estimates' own mean.",
+        ),
+        Mistake(
+            "spread around the exact value, by N - 1",
+            lambda estimates, exact: (
+                estimates.mean(0) - exact,
+                (estimates - exact).square().sum(0) / (len(estimates) - 1),
+                ((estimates - exact).square().sum(0) / (len(estimates) - 1) / len(estimates)).sqrt(),
+            ),
+            "You measure the spread around exact, which has the squared bias in it too. The variance is the spread "
+            "around the estimates' own mean.",
         ),
     ),
     hints=(
