@@ -246,7 +246,7 @@ def ascent(
     optimizer = nn.SGD(policy, step_size)
     for _ in range(updates):
         batch = rollout.episodes(mdp, policy, rng, episodes)
-        weight = returns.to_go(batch.reward, 1.0, valid=batch.valid)
+        weight = returns.discounted(batch.reward, 1.0, valid=batch.valid)[:, None].expand_as(batch.reward)
         optimizer.step(-gradients.score_surrogate(policy(batch.observation).log_prob(batch.action), weight, batch.valid))
     mountain(axes, mdp, exact.action_probabilities(mdp, policy)[0].detach(), before)
 
@@ -305,7 +305,7 @@ def _tree(ax: Axes, mdp: Tabular, walks: exact.Trajectories, pay: Tensor) -> Non
         _tag(ax, 1, middle, PLACES[place], "#fff6df")
     _tag(ax, 0, 3.5, PLACES[0], "#fff6df")
     ax.set(xlim=(-0.2, 2.5), ylim=(7.6, -0.6), xticks=[], yticks=[])
-    ax.set_title("The paths and what they pay stay.\nHow often each is walked (width) changes")
+    ax.set_title("The paths and their pay stay.\nTheir widths change: how likely")
     ax.spines[:].set_visible(False)
     ax.grid(False)
 
@@ -315,24 +315,26 @@ def _tag(ax: Axes, x: float, y: float, words: str, paper: str = "#ffffff") -> No
     ax.text(x, y, words, ha="center", va="center", fontsize=12, bbox=box)
 
 
-def hills(ax: Axes, length: int, prize: float, courses: Float[Tensor, "N R S"]) -> None:
-    """J of a corridor over two probabilities of going on, at the door and (the same everywhere) later; courses of learners.
+def hills(
+    ax: Axes, q: Float[Tensor, " N"], value: Float[Tensor, " N"], first: Float[Tensor, " R"], last: Float[Tensor, " R"]
+) -> None:
+    """J over the one parameter q of a policy, and learners on it: where each began (``first``) and to which side it went.
 
-    courses: each learner's probability of going on in each state, after each of N updates; later ones are averaged
-    geometrically, which leaves J as it is.
+    The valley between the two hills is where ``value`` is lowest; ``last`` says on which side of it a learner ended.
     """
-    door, later = courses[..., 0], courses[..., 1:length].log().mean(-1).exp()
-    axis = torch.linspace(0, 1, 101)
-    value = 1 - axis + axis * axis[:, None] ** (length - 1) * prize
-    levels = np.linspace(0, prize, 13)
-    drawn = ax.contourf(axis, axis, value, levels=levels, cmap="Greys", alpha=0.6)
-    ax.figure.colorbar(drawn, ax=ax, label="J, expected return", ticks=range(int(prize) + 1))
-    stuck = 1 - door[-1] + door[-1] * later[-1] ** (length - 1) * prize < 1.1
-    for which, paint, label in ((~stuck, "score_function", "reached the prize"), (stuck, "other", "stopped at the door")):
-        ax.plot(door[:, which], later[:, which], color=COLORS[paint], linewidth=1, alpha=0.7)
-        ax.plot(door[0, which], later[0, which], "o", color=COLORS[paint], markersize=4, label=f"{label}: {int(which.sum())}")
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of going on at the door", ylabel="probability of going on later")
-    plots.legend(ax, loc="lower right")
+    ax.plot(q, value, color=COLORS["exact"], label="J(q)")
+    valley = float(q[value.argmin()])
+    ax.axvline(valley, color="#757575", linestyle="--", linewidth=1.5, label="slope 0")
+    sides = ((last < valley, "other", "went to the door", 0.0), (last >= valley, "sample", "went to the far end", 1.0))
+    for side, paint, label, top in sides:
+        height = np.interp(first[side], q, value)
+        look = {"color": COLORS[paint], "markersize": 9, "markeredgecolor": "white", "zorder": 3}
+        ax.plot(first[side], height, "o", label=f"{label}: {int(side.sum())}", **look)
+        inner, lift = 0.6 * top + 0.4 * valley, 0.35
+        ends = [(x, float(np.interp(x, q, value)) + lift) for x in (inner, 0.9 * top + 0.1 * valley)]
+        ax.annotate("", xy=ends[1], xytext=ends[0], arrowprops={"arrowstyle": "->", "color": COLORS[paint], "linewidth": 3})
+    ax.set(xlim=(-0.02, 1.02), ylim=(0, 3.1), xlabel="q, probability of going on", ylabel="J, expected return")
+    plots.legend(ax, loc="upper left")
 
 
 def dots(ax: Axes, values: Mapping[str, Sequence[float]], colors: Sequence[str]) -> None:

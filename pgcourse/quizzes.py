@@ -35,7 +35,7 @@ START = (
 LECTURE_03 = (
     question(
         "What must be differentiable for (3.4)?",
-        wrong("f, with respect to x", "f is only evaluated. A dartboard has no slope anywhere, and (3.4) found the gradient."),
+        wrong("f, with respect to x", "f is only evaluated. A dartboard has no useful slope, and (3.4) found the gradient."),
         right("log p, with respect to theta", "The gradient goes into our own probabilities and nowhere else."),
         wrong("Both", "That is the pathwise gradient of lecture 11, which needs the slope of f."),
     ),
@@ -90,7 +90,7 @@ LECTURE_04 = (
         ),
     ),
     question(
-        "Every episode of a batch has the return 0. What does a plain step along (4.4) do?",
+        "Every reward of a batch is 0. What does a plain step along (4.4) do?",
         right("Nothing", "Every weight is zero. A reward that nobody finds teaches nothing."),
         wrong("It makes the tried actions less likely", "For that their weight would have to be negative. 0 is no blame."),
         wrong("It explores, in a random direction", "The scores are random, but they are multiplied by zero."),
@@ -98,7 +98,7 @@ LECTURE_04 = (
     question(
         r"With a discount below 1, which weights leave (4.4) centred on the gradient of $J$?",
         wrong("G_t", "Without γ^t late steps count more than they add to R: turn 6 measured the bias."),
-        right("γ^t G_t", "R without the rewards before step t: the same mean, less noise."),
+        right("γ^t G_t", "R without the rewards before step t: the same mean, usually less noise."),
         wrong("γ^t r_t", "An action answers for what comes after it, too. Its own reward alone is a one-step view."),
     ),
     question(
