@@ -64,7 +64,7 @@ widgets.movable(
     episodes=[1, 2, 4, 8, 16, 64, 256],
     step_size=(0.1, 2.0, 0.1),
     seed="walk again",
-    size=(10.5, 5.2),
+    size=(8.5, 5.6),
     columns=2,
     alt="Eight paths up the mountain, and their probabilities before and after learning.",
     caption="Learning moves probability from path to path. No path and no payment ever changes.",
@@ -94,6 +94,9 @@ widgets.predict(
 # probabilities of these events multiply. $\pi_\theta(a \mid s)$ is your **policy**, with parameters $\theta$:
 #
 # $$p(\tau; \theta) = p(s_0) \prod_{t=0}^{T-1} \pi_\theta(a_t \mid s_t)\; p(s_{t+1} \mid s_t, a_t) \tag{4.1}$$
+#
+# (Here the reward follows from $s_t$, $a_t$ and $s_{t+1}$. Where it is random, $p(r_t \mid s_t, a_t, s_{t+1})$ is one
+# more factor of the world's.)
 #
 # Here $\theta$ is a table of **logits**, one row per state and one column per action (shape `[S, A]` = `[4, 2]`), and
 # $\pi_\theta(\cdot \mid s)$ is the softmax of row $s$. We list all $N = 8$ paths.
@@ -284,7 +287,7 @@ widgets.predict(
     "We take one step of gradient ascent from this walk. Which paths become more likely?",
     [
         "Only the path that was walked: the others were never tried",
-        "Also paths that were not walked, if they share choices with it",
+        "Also some that were not walked, by their choices at the places it visited",
         "Those that pay at least as much as it did",
     ],
 )
@@ -293,9 +296,9 @@ widgets.predict(
 optimizer = nn.SGD(policy, step_size=0.5)
 optimizer.step(-surrogate)  # optimizers descend; we want to climb
 after = exact.action_probabilities(mdp, policy)[0].detach()
-picture, axes = plots.figure(10.5, 5.2, columns=2)
+picture, axes = plots.figure(8.5, 5.6, columns=2)
 figures.mountain(axes, mdp, after, before, walked=[walked])
-plots.show(picture, "One walk moves all eight probabilities, because paths share choices.")
+plots.show(picture, "One walk moves all eight probabilities, because paths pass the same places.")
 
 # %%
 old, new = (exact.trajectories(mdp, pi) for pi in (before, after))
@@ -305,10 +308,10 @@ for name, r in zip(names, ratio, strict=True):
 
 # %% [markdown]
 # A step does not grip a path, it grips choices: the two rows of $\theta$ that were visited. A path's **likelihood
-# ratio**, $p(\tau;\theta') / p(\tau;\theta) = \prod_t \pi_{\theta'}(a_t|s_t) / \pi_\theta(a_t|s_t)$, is made of the
-# choices it shares with the walk. So paths nobody has tried gain or lose. What they *pay* did not move, and neither
-# did a single step in them. This estimator changes the probabilities of paths and leaves the paths as they are;
-# gradients that bend the path itself come in lecture 11.
+# ratio**, $p(\tau;\theta') / p(\tau;\theta) = \prod_t \pi_{\theta'}(a_t|s_t) / \pi_\theta(a_t|s_t)$, is made of its
+# choices at these two places: the same choice as the walk's raises it, the other lowers it. So paths nobody has tried
+# gain or lose. What they *pay* did not move, and neither did a single step in them. This estimator changes the
+# probabilities of paths and leaves the paths as they are; gradients that bend the path itself come in lecture 11.
 
 # %% [markdown]
 # ## 5. Is it right? Ask where the truth is known
@@ -351,12 +354,12 @@ quality = gradients.bias_and_variance(estimates, truth)
 decided = quality.variance > 0  # at the goal and in the pit nothing is
 chance = decided.sum() * math.erfc(4 / 2**0.5)
 print(f"{decided.sum()} coordinates: largest |z| = {quality.z.abs().max():.2f}")
-print(f"by chance it would go beyond 4 with probability {chance:.2%}")
+print(f"by chance it would go beyond 4 with probability at most about {chance:.2%}")
 
 # %% [markdown]
 # $z$ is the bias in standard errors: for an unbiased estimator and many draws, a standard normal number in each
-# coordinate. Nothing here is unusual for one, so no bias is to be seen, and we have looked in every direction at
-# once. That is how every estimator of this course is tested. How noisy is it?
+# coordinate. For the largest of 36 this one is ordinary, so no bias is to be seen, and we have looked in every
+# coordinate at once. That is how every estimator of this course is tested. How noisy is it?
 
 # %%
 error = quality.variance.sum().sqrt()  # typical length of the error of one estimate
@@ -399,8 +402,8 @@ for name, weight in {"R": R[:, None], "γ^t G_t": powers * G, "G_t": G}.items():
     print(f"variance {quality.variance.sum():.3f}")
 
 # %% [markdown]
-# The first two are centred, and the second has less variance: the past was only noise. Why it may be dropped is the
-# first line of lecture 05. The third is *not* centred on the gradient of $J$: without $\gamma^t$ late steps count
+# The first two are centred, and the second has less variance: here the past was only noise. Why it may be dropped is
+# the first line of lecture 05. The third is *not* centred on the gradient of $J$: without $\gamma^t$ late steps count
 # more than they add to $R$. It is popular all the same, and lecture 05 says what that means. We keep $\gamma^t$
 # wherever we claim to have the gradient, and say so where we drop it.
 
@@ -422,22 +425,22 @@ parts = (reinforce.weights, reinforce.loss, reinforce.update, reinforce.train)
 Code("\n\n".join(inspect.getsource(part) for part in parts), language="python")
 
 # %% [markdown]
-# Read it against 4.1. It deviates in four places, and each has a name in `Config` or in the docstring:
+# Read it against 4.1. It deviates in three places, and each has a name in `Config`:
 # - `keep_discount=False` drops $\gamma^t$ (turn 6);
 # - `standardise=True` shifts the weights to mean 0 and scales them to spread 1 over the batch (lecture 05: a
-#   baseline);
-# - the step is Adam's, on a gradient shortened to `max_gradient_norm`, not a plain step;
-# - the surrogate is divided by the mean episode length, which changes the length of the gradient and not its
-#   direction.
+#   baseline). Mean and spread come from the same episodes: a bias of order $1/E$;
+# - the step is Adam's, on a gradient shortened to `max_gradient_norm`, not a plain step.
 #
-# With the first two switched off it must be our estimator, up to sign and that length. It is:
+# And two conventions: we shall judge by the undiscounted return, though the training discounts with $\gamma = 0.99$;
+# an episode that a time limit cuts off counts as finished. With the first two switched off it must be our estimator,
+# up to sign. It is:
 
 # %%
 pure = reinforce.Config(discount=discount, keep_discount=True, standardise=False)
 log_probability = policy(batch.observation).log_prob(batch.action)
 loss = nn.lift(reinforce.loss)  # from one learner's [T, E] to [R, T, E]
 losses = loss(log_probability, batch.reward, batch.valid, pure)  # [R]
-by_library = -gradients.per_replica(losses, policy) * length.mean(1, keepdim=True)
+by_library = -gradients.per_replica(losses, policy)
 assert_close(by_library, estimate(powers * G))
 print("largest difference:", (by_library - estimate(powers * G)).abs().max().item())
 
@@ -490,11 +493,11 @@ widgets.watch(policy, env, replica=best, steps=budget.choose(500, 100))
 
 # %%
 widgets.predict(
-    "While the return climbs, what does the loss do that the optimizer descends?",
+    "Of two learners, one has the lower loss. Which of them balances longer?",
     [
-        "It falls, as in supervised learning",
-        "It rises",
-        "Neither: it does not measure progress",
+        "The one with the lower loss, as in supervised learning",
+        "The one with the higher loss",
+        "The loss does not tell",
     ],
 )
 
@@ -503,20 +506,23 @@ picture, axes = plots.figure(8, 6.5, rows=2, sharex=True)
 plots.learning_curve(history, "return", axes[0])
 plots.learning_curve(history, "loss", axes[1])
 axes[0].set_xlabel("")
-plots.show(picture, "The return climbs to the ceiling. The loss falls, then rises: it measures nothing.")
+plots.show(picture, "The loss falls while the episodes get longer. Then it wanders: it measures nothing.")
 
 # %%
 loss = history.metrics["loss"]
-agreement = [np.corrcoef(loss[r], curve[r])[0, 1] for r in range(seeds)]
-print(f"correlation with the return, per run: {min(agreement):+.2f} to {max(agreement):+.2f}")
-print(f"first five updates: loss {loss[:, :5].mean():+.3f}, return {curve[:, :5].mean():.0f}")
-print(f"last five updates: loss {loss[:, -5:].mean():+.3f}, return {curve[:, -5:].mean():.0f}")
+for name, part in (("first", slice(5)), ("last", slice(-5, None))):
+    height, steps = loss[:, part].mean(), curve[:, part].mean()  # on CartPole the return is the number of steps
+    print(f"{name} five updates: return {steps:.0f}, loss {height:+.2f}, per step {height / steps:+.3f}")
+top = curve >= np.quantile(curve, 0.9)
+print(f"{top.sum()} batches with a return of at least {curve[top].min():.0f}:", end=" ")
+print(f"loss {loss[top].min():+.1f} to {loss[top].max():+.1f}")
 
 # %% [markdown]
-# In supervised learning the data stay, and the loss falls over them. Here each update makes a *new* loss, from new
-# episodes with new weights, for one step only. Its slope at the present $\theta$ is the gradient. Its height is
-# $-\frac{1}{\text{steps}}\sum w_t \log \pi$: add a constant to all weights and the height moves, while the mean slope
-# stays. So plot the return.
+# The loss does fall: longer episodes make a sum of more terms, and per step next to nothing happens. But the best
+# batches have losses of any height. In supervised learning the data stay, and the loss falls over them. Here each
+# update makes a *new* loss, from new episodes with new weights, for one step only. Its slope at the present $\theta$
+# is minus the estimate. Its height is $-\frac1E \sum_e \sum_t w_t \log \pi$: add a fixed number to all weights and
+# the height moves, while by (3.5) the mean slope stays. So plot the return.
 
 # %% [markdown]
 # ## 10. Steps that are too long
@@ -579,7 +585,7 @@ for step_size, values in final.items():
 # %%
 widgets.predict(
     "Two people compare step sizes 0.01 and 0.03, with one seed each. How often does the one that is worse on average win?",
-    ["Almost never", "About one time in ten", "Nearly every second time"],
+    ["Almost never", "About one time in ten", "About one time in three"],
 )
 
 # %%
@@ -596,17 +602,16 @@ ax.set_ylabel("return per episode\n(mean of 5 updates)")
 plots.show(picture, "One dot from each column: that is a comparison with one seed.")
 
 # %% [markdown]
-# With one seed each it is close to tossing a coin, although the two means lie well apart: each column reaches from
-# the ceiling down into the other. (The "right" order is that of the means over all our seeds, from which the
-# comparisons draw.) That is why every curve of this course is a band, and why the library trains all seeds in one
+# With one seed each the worse one wins about every third time, although the two means lie well apart: each column
+# reaches from the ceiling down into the other. (The "right" order is that of the means over all our seeds, from which
+# the comparisons draw.) That is why every curve of this course is a band, and why the library trains all seeds in one
 # call: sixteen at once cost far less than sixteen in a row.
 
 # %% [markdown]
 # ## 12. Two hills
 #
-# A corridor: stop at the door and get 1, or walk five steps and get 3. Who stops on the way gets nothing. The best
-# policy walks, $J = 3$. But at first walkers stop somewhere on the way, and come home with less than those who never
-# left.
+# A corridor: stop at the door and get 1, or walk five steps and get 3. Who stops on the way gets nothing. It is dark,
+# and every cell looks the same. So a walker has one probability $q$ of going on, and $J(q) = (1 - q) + 3 q^5$.
 
 
 # %%
@@ -621,24 +626,39 @@ def corridor(length=5, prize=3.0):
     return Tabular(moves, pays, start, home, time_limit=length)
 
 
+class Dark(Table):
+    """Every cell looks the same: theta is a single row of logits, [R, 1, A]."""
+
+    def forward(self, observation):
+        return super().forward(torch.ones_like(observation[..., :1]))
+
+
 # %%
 world, learners = corridor(), budget.choose(64, 16)
-begin = 0.5 * Rng(range(learners), dtype=double).normal(6, 2)  # first policies, [R, S, A]
+q = torch.linspace(0, 1, 101, dtype=double)
+J = exact.expected_return(world, torch.stack([1 - q, q], -1)[:, None].expand(-1, 6, -1))
+assert_close(J, 1 - q + 3 * q**5)
+begin = 0.5 * Rng(range(learners), dtype=double).normal(1, 2)  # first policies, [R, 1, A]
 
 
-def stuck(each):
-    """Share of learners at the door after 200 updates with so many episodes each."""
-    policy, rng = Table(begin), Rng(range(learners), stream=1, dtype=double)
-    optimizer = nn.SGD(policy, step_size=1.0)
+# %%
+def at_the_door(policy):
+    """Share of the learners that have come to stop at the door."""
+    return (exact.expected_return(world, policy) < 1.1).double().mean()
+
+
+def sampled(policy, each):
+    """200 updates with so many episodes each."""
+    rng, optimizer = Rng(range(learners), stream=1, dtype=double), nn.SGD(policy, step_size=1.0)
     for _ in range(200):
         batch = episodes(world, policy, rng, each)
         log_probability = policy(batch.observation).log_prob(batch.action)
         weight = returns.to_go(batch.reward, 1.0, valid=batch.valid)
         optimizer.step(-gradients.score_surrogate(log_probability, weight, batch.valid))
-    return (exact.expected_return(world, policy) < 1.1).double().mean()
+    return at_the_door(policy)
 
 
-print(f"8 episodes per update: {stuck(8):.0%} of {learners} learners stop at the door")
+print(f"8 episodes per update: {sampled(Dark(begin), 8):.0%} of {learners} learners stop at the door")
 
 # %%
 widgets.predict(
@@ -650,27 +670,44 @@ widgets.predict(
     ],
 )
 
-# %%
-print(f"64 episodes per update: {stuck(64):.0%}")
-policy = Table(begin)
-optimizer, courses = nn.SGD(policy, step_size=1.0), []
-for _ in range(200):
-    going_on = exact.action_probabilities(world, policy)[..., 1]  # [R, S]
-    courses.append(going_on.detach())
-    optimizer.step(-exact.expected_return(world, policy))
-share = (exact.expected_return(world, policy) < 1.1).double().mean()
-print(f"exact gradient: {share:.0%}")
 
 # %%
-picture, ax = plots.figure(8, 6)
-figures.hills(ax, 5, 3.0, torch.stack(courses))
+def exactly(policy, updates):
+    """Updates with the exact gradient."""
+    optimizer = nn.SGD(policy, step_size=1.0)
+    for _ in range(updates):
+        optimizer.step(-exact.expected_return(world, policy))
+    return at_the_door(policy)
+
+
+# %%
+policy = Dark(begin)
+print(f"64 episodes per update: {sampled(Dark(begin), 64):.0%}")
+print(f"exact gradient: {exactly(policy, 200):.0%}")
+first, last = (logits.softmax(-1)[:, 0, 1] for logits in (begin, policy.theta.detach()))
+print(f"began where the slope of J is negative: {(first < 15**-0.25).double().mean():.0%}")
+
+# %%
+picture, ax = plots.figure(8, 4.8)
+figures.hills(ax, q, J, first, last)
 plots.show(picture, "J has two hills. The exact gradient leads up the one at whose foot it began.")
 
 # %% [markdown]
-# Each line is a learner with the *exact* gradient, from its first policy (dot). Near the left edge $J = 1$, and as
-# long as going on later is unlikely, every small step away from that edge lowers it. A gradient feels the slope
-# underfoot. More episodes make it more exact, not more far-sighted. What helps is another start, or a reason to
-# explore (lecture 15).
+# The slope, $-1 + 15 q^4$, is negative left of the dashed line. There going on a little more often costs more at the
+# door than it brings at the far end, and the gradient leads back to the door: a **local optimum**, better than all
+# that is near it. A gradient feels the slope underfoot. More episodes make it more exact, not more far-sighted. Does
+# patience help? Once more, and beside it the same corridor with the light on: a row of logits for each cell.
+
+# %%
+patience = budget.choose(1000, 400)
+for name, policy in (("dark", Dark(begin)), ("light", Table(begin.expand(-1, 6, -1)))):
+    early, late = exactly(policy, 200), exactly(policy, patience - 200)
+    print(f"{name:5s}   at the door after 200 updates {early:.0%}, after {patience} {late:.0%}")
+
+# %% [markdown]
+# In the dark the door is a hill, and no time leads down from it. With the light on it is a **plateau**: nearly flat
+# ground, which the exact gradient does leave, late. What helps on a hill is another start, or a reason to explore
+# (lecture 15).
 
 # %% [markdown]
 # ## 13. What goes wrong
@@ -716,7 +753,7 @@ for name, loss, action in (
 ):
     log_probability = policy(walks.observation).log_prob(action)
     losses = nn.lift(loss)(log_probability, walks.reward, walks.valid, pure)
-    estimates = -2 * gradients.per_replica(losses, policy)  # 2: steps per episode
+    estimates = -gradients.per_replica(losses, policy)
     quality = gradients.bias_and_variance(estimates, truth)
     hut, ridge = estimates.mean(0)[[0, 5]]
     print(f"{name:22s} {hut:+10.3f} {ridge:+13.3f} {quality.z.abs().max():12.1f}")

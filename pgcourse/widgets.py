@@ -151,7 +151,8 @@ def movable(
         return drawn
 
     function = getattr(draw, "func", draw)  # of a functools.partial, whose own docstring speaks of partials
-    paint_alt = alt if alt is not None else (function.__doc__ or "").strip().split("\n")[0] or "A figure that follows its controls."
+    first_line = (function.__doc__ or "").strip().split("\n")[0]
+    paint_alt = alt if alt is not None else first_line or "A figure that follows its controls."
     return Movable(paint, made, size[0], paint_alt, caption)
 
 
