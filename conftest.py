@@ -15,7 +15,10 @@ VERDICTS = {"exercises": "not attempted", "solutions": "passed"}
 
 def pytest_configure(config):
     """Checks in notebooks keep their progress apart from the checkout, each worker in a folder of its own."""
-    os.environ["PGCOURSE_PROGRESS"] = config.pgcourse_progress = tempfile.mkdtemp(prefix="pgcourse-progress-")
+    worker = getattr(config, "workerinput", None)
+    folder = os.environ["PGCOURSE_PROGRESS"] if worker else None  # the one of the process that started the worker
+    prefix = worker["workerid"] if worker else "pgcourse-progress-"
+    os.environ["PGCOURSE_PROGRESS"] = config.pgcourse_progress = tempfile.mkdtemp(prefix=prefix, dir=folder)
 
 
 def pytest_unconfigure(config):

@@ -1,7 +1,7 @@
 """Seconds until 16 replicas of REINFORCE reach 475 on CartPole-v1, with the live plot drawing all the while.
 
-Reached: the mean over replicas of each one's last 100 episodes is at least 475. The run takes place in a real Jupyter kernel, whose
-pictures are counted. Target: 15 s of wall clock on two cores.
+Reached: the mean over replicas of each one's last 100 episodes is at least 475. The run takes place in a real Jupyter kernel,
+whose pictures are counted. Target: 15 s of wall clock on two cores.
 """
 
 import argparse

@@ -151,7 +151,7 @@ GAUSSIAN_SCORE = Task(
 def categorical_score(logits, action):
     """Score of a categorical distribution pi = softmax(logits): the gradient of log pi(a) with respect to the logits.
 
-    logits: [N, K], a row for each of N samples. action: [N], whole numbers 0 .. K-1.
+    logits: [N, K], a row for each of N samples; they may be as large as 1000. action: [N], whole numbers 0 .. K-1.
     Returns [N, K].
     """
     pi = torch.softmax(logits, dim=-1)
