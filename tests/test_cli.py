@@ -156,7 +156,8 @@ def test_start_says_what_it_did(capsys, tmp_path, monkeypatch):
     assert (tmp_path / "mine/lectures/00_start.ipynb").read_text() == "my notes"
 
 
-def test_check_judges_the_answers_in_a_file_and_notes_them_in_its_working_copy(capsys, tmp_path):
+def test_check_judges_the_answers_in_a_file_and_notes_them_in_its_working_copy(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("PGCOURSE_PROGRESS", raising=False)
     (tmp_path / ".pgcourse").write_text('{"offered": {}}')
     (tmp_path / "exercises").mkdir()
     file = tmp_path / "exercises" / "mine.py"
