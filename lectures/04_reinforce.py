@@ -554,7 +554,7 @@ for (step_size, run), color in zip(runs.items(), colors, strict=True):
     plots.band(below, updates, y["entropy"], label=f"{step_size}", color=color)
 above.set_ylabel("return per episode")
 below.set(xlabel="updates", ylabel="entropy of the policy (nats)")
-plots.show(picture, "Long steps make policies certain before they are good, and certain they stay.")
+plots.show(picture, "Long steps make policies certain before they are good; most of those stay so.")
 
 # %%
 for step_size, run in runs.items():
@@ -585,7 +585,7 @@ for step_size, values in final.items():
 # %%
 widgets.predict(
     "Two people compare step sizes 0.01 and 0.03, with one seed each. How often does the one that is worse on average win?",
-    ["Almost never", "About one time in ten", "About one time in three"],
+    ["Less than one time in twenty", "About one time in ten", "More than one time in five"],
 )
 
 # %%
@@ -602,8 +602,8 @@ ax.set_ylabel("return per episode\n(mean of 5 updates)")
 plots.show(picture, "One dot from each column: that is a comparison with one seed.")
 
 # %% [markdown]
-# With one seed each the worse one wins about every third time, although the two means lie well apart: each column
-# reaches from the ceiling down into the other. (The "right" order is that of the means over all our seeds, from which
+# With one seed each, far more than one comparison in five names the wrong winner: each column reaches from the ceiling
+# down into the other. (The "right" order is that of the means over all our seeds, from which
 # the comparisons draw.) That is why every curve of this course is a band, and why the library trains all seeds in one
 # call: sixteen at once cost far less than sixteen in a row.
 

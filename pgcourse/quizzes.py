@@ -102,7 +102,7 @@ LECTURE_04 = (
         wrong("γ^t r_t", "An action answers for what comes after it, too. Its own reward alone is a one-step view."),
     ),
     question(
-        "During training the loss falls from -0.5 to -6. What do you know?",
+        "You see one number: the loss of a run fell between two updates. What do you know?",
         wrong("The policy has improved", "Each update has new episodes: if they are longer, that alone moves the height."),
         right("Nothing about how well the policy does", "Only the slope of the surrogate means something. Look at the return."),
         wrong("There is a sign error: it should rise", "A sign error shows in the return, not in the loss."),
