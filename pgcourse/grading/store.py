@@ -79,7 +79,7 @@ def update(where: Path, task: str, change: Callable[[Record], None]) -> None:
         except OSError as problem:
             _unsaved.setdefault(where, {})[task] = record
             _say_once(
-                f"{where / NAME} cannot be written ({problem.strerror}): results are shown, but forgotten when this session "
+                f"{where / NAME} cannot be written ({problem.strerror}): results are shown, but forgotten when this kernel "
                 "ends. Work in a folder of your own to keep them."
             )
 
