@@ -20,15 +20,6 @@ from pgcourse.rng import Rng
 TARGET, SOLVED = 15.0, 475.0
 
 
-def loss(log_probability, reward, valid, config):
-    """REINFORCE's loss per step instead of per episode.
-
-    Once all episodes are long and alike, its gradient is small against what Adam remembers, and so are the steps: learners
-    that balance go on balancing. (Per episode, clipped to length 1, every batch moves them as far as the first one did.)
-    """
-    return reinforce.loss(log_probability, reward, valid, config) / valid.sum(0).to(reward.dtype).mean()
-
-
 def run(first_seed: int) -> None:
     """Train 16 replicas until they are there, and print how long it took; in a notebook's cell."""
     torch.set_num_threads(1)
@@ -42,7 +33,7 @@ def run(first_seed: int) -> None:
 
     reinforce.train(env, reinforce.Config(iterations=2), Rng(range(2)))  # warm-up
     begin, cpu = time.perf_counter(), time.process_time()
-    _, history = reinforce.train(env, config, Rng(range(first_seed, first_seed + 16)), loss=loss, progress=progress)
+    _, history = reinforce.train(env, config, Rng(range(first_seed, first_seed + 16)), progress=progress)
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     last, steps = history.window("return", batches)[:, -1], history.steps[:, -1].sum()
     verdict = "reached" if last.mean() >= SOLVED and wall <= TARGET else "NOT reached"

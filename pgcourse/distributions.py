@@ -69,7 +69,8 @@ class Categorical:
 
     @cached_property
     def log_probabilities(self) -> Tensor:
-        return self.logits.log_softmax(-1)
+        # Over the first axis instead of the last: over a last axis of a few numbers it takes three to seven times as long.
+        return self.logits.movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
 
     @property
     def mode(self) -> Tensor:

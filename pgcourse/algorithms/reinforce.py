@@ -11,10 +11,13 @@ Where this file deviates from the pure estimator ``gradients.score_function``, e
 - ``keep_discount=False``: the factor discount^t in front of G_t is dropped, so late steps count as much as early ones.
 - ``standardise=True``: w_t is shifted to mean 0 and scaled to standard deviation 1 over the batch. Both are computed from the
   very episodes they are applied to: a bias of order 1 / E. (Lecture 05.)
+- ``per_step=True``: the loss is divided by the batch's mean episode length, which rests on those same episodes: again of
+  order 1 / E. Once all episodes are long and alike, gradients are then small against what Adam remembers, and so are the
+  steps: learners that have learned stay where they are.
 - the step is Adam's, with the gradient clipped to ``max_gradient_norm``, not plain gradient ascent.
 
-With ``keep_discount=True, standardise=False`` the loss is minus the pure surrogate. Two conventions: the metric "return" is
-undiscounted whatever the discount; an episode that the time limit cuts off counts as finished.
+With ``keep_discount=True, standardise=False, per_step=False`` the loss is minus the pure surrogate. Two conventions: the
+metric "return" is undiscounted whatever the discount; an episode that the time limit cuts off counts as finished.
 """
 
 from collections.abc import Callable
@@ -49,6 +52,8 @@ class Config:
     """Whether discount^t stays in front of G_t, as the pure estimator has it."""
     standardise: bool = True
     """Whether the weights are shifted to mean 0 and scaled to standard deviation 1 over the batch."""
+    per_step: bool = True
+    """Whether the loss is divided by the batch's mean episode length."""
     hidden: tuple[int, ...] = policies.HIDDEN
     """Units of the policy's hidden layers."""
 
@@ -82,7 +87,8 @@ def loss(
     log_probability: Float[Tensor, "T E"], reward: Float[Tensor, "T E"], valid: Bool[Tensor, "T E"], config: Config
 ) -> Float[Tensor, ""]:
     """One learner's loss: minus the surrogate of (4.4), with the weights as configured; its value means nothing."""
-    return -gradients.score_surrogate(log_probability, weights(reward, valid, config), valid)
+    surrogate = gradients.score_surrogate(log_probability, weights(reward, valid, config), valid)
+    return -surrogate / valid.sum(0).to(surrogate.dtype).mean() if config.per_step else -surrogate
 
 
 def update(

@@ -20,7 +20,7 @@ def test_without_its_deviations_the_loss_has_the_pure_gradient():
     policy = policies.for_env(mdp, rng, hidden=())
     batch = episodes(mdp, policy, rng, 7)
     assert batch.valid.sum(1).unique().numel() > 1
-    config = reinforce.Config(discount=0.8, keep_discount=True, standardise=False)
+    config = reinforce.Config(discount=0.8, keep_discount=True, standardise=False, per_step=False)
     law = policy(batch.observation)
     losses = torch.stack(
         [
@@ -41,6 +41,13 @@ def test_weights_are_standardised_over_valid_steps_only():
     assert (weight.var(correction=0) - 1).abs() < 1e-6
     pure = reinforce.weights(reward, valid, replace(config, standardise=False))[valid]
     torch.testing.assert_close(pure, returns.to_go(reward * valid, 0.9)[valid])
+
+
+def test_per_step_divides_by_the_mean_episode_length():
+    valid = torch.arange(9)[:, None] < torch.tensor([9, 5, 1])
+    log_probability, reward = Rng([0], dtype=D).normal(2, 9, 3)[0]
+    whole, per_step = (reinforce.loss(log_probability, reward, valid, reinforce.Config(per_step=p)) for p in (False, True))
+    torch.testing.assert_close(per_step, whole / 5)
 
 
 def test_equal_returns_give_no_push_rather_than_nan():
