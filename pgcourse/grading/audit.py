@@ -1,5 +1,6 @@
 """Testing the checks themselves: every right solution must pass, every wrong one must be rejected, and by its name.
 
+$ pgcourse audit 04.batched_returns
 $ python -m pgcourse.grading.audit > docs/kill_matrix.md
 """
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .judge import ERROR, FAILED, PASSED, Outcome, count, judge
+from .shown import indent
 from .task import EXACT_BUDGET, Gradient, Task, shapes
 from .tasks import all_tasks
 
@@ -59,6 +61,29 @@ def false_alarms(task: Task, runs: int, learning: bool = False) -> dict[str, int
     }
 
 
+def examine(task: Task, runs: int, learning: bool = False) -> tuple[str, bool]:
+    """What the check of one task is worth, in words, and whether it is right in all.
+
+    The kill matrix's row and, from ``runs`` checks of every right solution, how often a right answer fails.
+    """
+    cells = kill_matrix([task], learning=learning)
+    alarms = false_alarms(task, runs, learning)
+    lines = [f"{task.id}: {task.title}, {count(task.points, 'point')}"]
+    for kind, verdict in (("right", "accepted"), ("wrong", "rejected by name"), ("spoilt", "rejected")):
+        own = [cell for cell in cells if cell.kind == kind]
+        lines.append(f"  {kind:7}{sum(cell.good for cell in own):>3} of {len(own)} {verdict}")
+    failed, checks = sum(alarms.values()), runs * len(alarms)
+    bound = f": with 95 % confidence fewer than {1 - 0.05 ** (1 / checks):.1%} do" if not failed else ""
+    lines.append(f"  budget {failed:>3} of {checks:,} checks of right solutions failed{bound}")
+    lines += [f"    {name}: {number} of {runs} failed" for name, number in alarms.items() if number]
+    for cell in cells:
+        if not cell.good:
+            named = f" as {cell.outcome.mistake!r}" if cell.outcome.mistake else ""
+            lines.append(f"  WRONGLY JUDGED: {cell.solution} ({cell.kind}) is {cell.outcome.status}{named}")
+            lines.append(indent(cell.outcome.message))
+    return "\n".join(lines), not failed and all(cell.good for cell in cells)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Ways to spoil any right solution. Each takes a task and gives a function, or None where it would not be wrong.
 
@@ -89,6 +114,10 @@ def _judged_by_value(task: Task) -> bool:
 
 def _scale_matters(task: Task) -> bool:
     return task.exact.verdict is None
+
+
+def _has_an_axis(task: Task) -> bool:
+    return _judged_by_value(task) and all(shape.strip("[]") for _, shape in shapes(task.signature.partition("->")[2]))
 
 
 def _has_two_axes(task: Task) -> bool:
@@ -155,7 +184,7 @@ SPOILT: dict[str, Callable[[Task], Callable | None]] = {
     "axis too many, behind": _after(lambda x: x.unsqueeze(-1)),
     "axis too many, in front": _after(lambda x: x.unsqueeze(0)),
     "axes swapped": _after(lambda x: x.T, _has_two_axes),
-    "summed up": _after(lambda x: x.sum(), _judged_by_value),
+    "summed up": _after(lambda x: x.sum(), _has_an_axis),
     "one output too many": lambda task: lambda *inputs: (task.reference(*inputs), torch.zeros(1)),
     "detached": _after(lambda x: x.detach(), _is_gradient),
     "constant": _after(torch.zeros_like),
