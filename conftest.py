@@ -1,9 +1,16 @@
-"""Notebooks are tests, too: nbval runs every code cell of lectures, exercises and solutions with the small budget."""
+"""Notebooks are tests, too: nbval runs every code cell of lectures, exercises and solutions with the small budget.
+
+With ``--report FILE`` what the long suites found is written down, with the date and the machine.
+"""
 
 import os
+import platform
 import re
 import shutil
 import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +18,10 @@ os.environ.setdefault("PGCOURSE_BUDGET", "small")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 
 VERDICTS = {"exercises": "not attempted", "solutions": "passed"}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--report", type=Path, help="write the outcomes of the long suites (marker full) to this file")
 
 
 def pytest_configure(config):
@@ -38,3 +49,38 @@ def pytest_runtest_call(item):
         said = "".join(output.get("text", "") for output in item.test_outputs)
         if f": {verdict}, " not in said:
             pytest.fail(f"in {item.path.parent.name} every task must be {verdict}; the check says\n{said}")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """The report of ``make test-full``."""
+    path = config.getoption("report")
+    if path is None or hasattr(config, "workerinput"):
+        return
+    reports = [
+        report
+        for outcome in ("passed", "failed", "skipped", "error")
+        for report in terminalreporter.stats.get(outcome, [])
+        if report.when == "call" or outcome != "passed"
+    ]
+    number = {outcome: sum(r.outcome == outcome for r in reports) for outcome in ("passed", "failed", "skipped")}
+    lines = [
+        "# The long suites",
+        "",
+        "Written by `make test-full`. Every other test passes with `make test`.",
+        "",
+        f"{time.strftime('%Y-%m-%d')}; pgcourse {version('pgcourse')}, Python {platform.python_version()}, torch "
+        f"{version('torch')}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores. All tests, the quick ones too: "
+        f"{number['passed']:,} passed, {number['failed']} failed, {number['skipped']} skipped.",
+        "",
+        "| long test | outcome | seconds |",
+        "|---|---|---|",
+    ]
+    long = sorted((r for r in reports if "full" in r.keywords), key=lambda r: r.nodeid)
+    lines += [f"| {r.nodeid.removeprefix('tests/')} | {r.outcome}{_why(r)} | {r.duration:.0f} |" for r in long]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    terminalreporter.write_line(f"The report is {path}.")
+
+
+def _why(report):
+    """The reason of a skipped test."""
+    return f": {report.longrepr[2].removeprefix('Skipped: ')}" if report.outcome == "skipped" else ""
