@@ -47,11 +47,11 @@ widgets.watch(policy, cartpole, replica=[0, 1, 2])
 # ## The route
 #
 # Twenty lectures, each with one exercise set. Those with a link are ready; the others are planned, in this order. Hours are
-# estimates for lecture and exercises together, about fifty in all. Lectures 03 and 04 stand by themselves: begin with 03.
+# estimates for lecture and exercises together, about fifty in all. (03 and 04 can also be read without the first two.)
 #
 # | | question | hours |
 # |---|---|---|
-# | 01 | What is being optimised, and why by its gradient? | 2 |
+# | [01](01_policies_and_objectives.ipynb) | What is being optimised, and why by its gradient? | 2 |
 # | 02 | How far does blind perturbation get us? | 2½ |
 # | [03](03_log_derivative_trick.ipynb) | How can I differentiate an expectation I can only sample? | 2 |
 # | [04](04_reinforce.ipynb) | How do trajectories turn into a gradient for each action? | 2½ |
@@ -126,4 +126,4 @@ widgets.quiz(quizzes.START)
 progress()
 
 # %% [markdown]
-# **Next:** [lecture 03](03_log_derivative_trick.ipynb).
+# **Next:** [lecture 01](01_policies_and_objectives.ipynb).

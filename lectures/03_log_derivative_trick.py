@@ -45,6 +45,7 @@ def law(theta):
     return distributions.Normal(theta, torch.full_like(theta, math.log(SPREAD)))
 
 
+# %%
 def points(x):
     """f, [..., 2] -> [...]: one point for each of three discs x lies in."""
     distance = x.norm(dim=-1)
@@ -57,31 +58,19 @@ def points(x):
 # $$J(\theta) = \mathbb{E}_{x \sim p_\theta}[f(x)] = \int p_\theta(x)\, f(x)\, dx ,$$
 #
 # one number, in points. What you want is its gradient $\nabla_\theta J$ (shape `[2]`, points per metre): which way to
-# move your aim, and what that is worth. The catch: $f$ is a black box. You may throw and read off the points; you may
-# not look inside. (Some sources write $U$ for $J$, or $r$ for $f$.)
+# move your aim, and what that is worth. But $f$ is a black box: you may throw and read off the points, not look inside.
+# (Some sources write $U$ for $J$, or $r$ for $f$.)
 
 # %% [markdown]
 # ## The whole lecture in one picture
 #
 # First the answer, then the reasons. Every dart that paid gets an arrow; it starts at the dart and points away from your
-# aim. (On the left arrows are drawn at one fifth of their length, on the right at full length.) The average of the arrows
-# is the gradient. Move the controls and watch the right-hand side.
+# aim (on the left drawn at one fifth of its length). The average of the arrows is the gradient. Move the controls and
+# watch the right-hand side.
 
 # %%
-widgets.movable(
-    partial(figures.darts, points=points),
-    size=(8.4, 5.6),
-    columns=2,
-    across=(-2.0, 2.0, 0.1),
-    up=(-2.0, 2.0, 0.1),
-    spread=(0.3, 1.2, 0.1),
-    throws=(1, 200),
-    factor=(0.5, 2.0, 0.5),
-    subtract=(0.0, 2.0, 0.1),
-    again="throw again",
-    caption="Each dart pulls the aim toward itself, as hard as it paid. "
-    "The average pull is the gradient.",
-)
+caption = "Each dart pulls the aim toward itself, as hard as it paid. The average pull is the gradient."
+widgets.movable(partial(figures.darts, points=points), **figures.DARTS, caption=caption)
 
 # %% [markdown]
 # Three things to try. Slide *throws* up: the cloud of averages closes in on the tip of the black arrow and never drifts
@@ -110,16 +99,15 @@ for f in (points(x), 2 * points(x)):
 
 # %% [markdown]
 # Every arrow doubles, and so does the average. An arrow is $f(x)\,(x - \theta)/\sigma^2$: its direction comes from where the
-# dart landed, and the points are a plain factor. That is good news for a black box. One number per dart is all we shall
-# ever ask of it. The slider *factor* in the picture does the same.
+# dart landed, and the points are a plain factor (the slider *factor* in the picture). One number per dart is all we shall
+# ever ask of the black box.
 
 # %% [markdown]
 # ## 2. The number to beat
 #
 # In two dimensions we can afford the truth: cut the wall into square centimetres, and add up density times points over
-# all of them (that is right to three digits). Beside it we throw darts at three aims, as sixteen **replicas**: the same
-# experiment with sixteen different seeds. What differs between replicas is chance, and tells us how far to trust their
-# mean.
+# all of them (right to three digits). Beside it we throw darts at three aims, as sixteen **replicas**: the same experiment
+# with sixteen seeds. What differs between replicas is chance, and tells us how far to trust their mean.
 
 # %%
 side = torch.arange(-4, 4, 0.01, dtype=torch.float64) + 0.005
@@ -151,11 +139,10 @@ for aim in ([-1.0, -0.6], [-0.5, -0.3], [0.0, 0.0]):
     compare(f"J at {aim.tolist()}", average, exact(aim))
 
 # %% [markdown]
-# The two columns agree: once in twenty rows, by chance, an interval will miss. (These three rows share their noise, so
-# they err to one side together.) $J$ climbs toward the middle, so its slope at our aim must point there. **Finite
-# differences**, the subject of lecture 02, throw at two aims a step apart, subtract and divide. We give them the
-# same shaking of the hand at both aims, a step that suits this board (thirty centimetres, found by trying), and a thousand
-# throws in all, 250 at each of four aims. How far off is one such estimate?
+# The two columns agree (one interval in twenty misses, by chance; these three share their noise and err together). $J$
+# climbs toward the middle, so its slope at our aim must point there. **Finite differences**, the subject of lecture 02,
+# throw at two aims a step apart, subtract and divide. We give them the same shaking of the hand at both aims, a step that
+# suits this board (thirty centimetres, found by trying), and a thousand throws in all, 250 at each of four aims.
 
 # %%
 gradient = jacobian(exact, theta)  # the truth, [2]
@@ -170,9 +157,8 @@ print("finite differences, mean            ", slopes.mean(0).numpy().round(3))
 print("typical error of one, 1000 throws   ", to_beat.numpy().round(3))
 
 # %% [markdown]
-# The gradient points right and up, toward the middle. The last line is the number to beat. Many parameters are hard
-# for this method: with a thousand instead of two, the same thousand throws would have to be shared out among two thousand
-# aims. (Turn 9 asks what they cost ours.)
+# The last line is the number to beat. Many parameters are hard for this method: with a thousand instead of two, the same
+# thousand throws would have to be shared out among two thousand aims. (Turn 9 asks what they cost ours.)
 
 # %% [markdown]
 # ## 3. Try the obvious
@@ -201,9 +187,9 @@ except RuntimeError as problem:
 print("gradient:", aim.grad)
 
 # %% [markdown]
-# The average is right, and there is nothing to differentiate. Once a dart is in the wall it is two numbers. *Which*
-# numbers came up depended on $\theta$, through the probabilities; the numbers do not remember. Could we keep the
-# memory, and write $x = \theta + \sigma z$ with the noise $z$ held fixed?
+# There is nothing to differentiate. Once a dart is in the wall it is two numbers. *Which* numbers came up depended on
+# $\theta$, through the probabilities; the numbers do not remember. Could we keep the memory, and write
+# $x = \theta + \sigma z$ with the noise $z$ held fixed?
 
 # %%
 x = law(aim).rsample(noise[0])  # theta + sigma noise, recorded by autograd
@@ -235,17 +221,16 @@ print("slope of J, by differences", slope.numpy().round(8))
 print("right-hand side of (3.1)  ", (prize @ grad_p).numpy().round(8))
 
 # %% [markdown]
-# They agree in every digit shown. Are we done? For four outcomes, yes. But when $x$ is a whole game of Pong, nobody
-# can list the outcomes; we must *sample* the sum, and for that each term needs a probability in front. Is
-# $\nabla_\theta p$ one?
+# Are we done? For four outcomes, yes. But when $x$ is a whole game of Pong, nobody can list the outcomes; we must
+# *sample* the sum, and for that each term needs a probability in front. Is $\nabla_\theta p$ one?
 
 # %%
 print("d p(x) / d theta_0, four x:", grad_p[:, 0].numpy().round(4))
 print(f"their sum: {grad_p[:, 0].sum().abs():.1e}")
 
 # %% [markdown]
-# It is not. Most entries are negative, and they add up to zero where probabilities add up to one. Nobody can draw an
-# outcome "with probability $\nabla p$". What we *can* draw from is $p$ itself, by playing. So let us make a $p$ appear.
+# It is not: most entries are negative, and they add up to zero where probabilities add up to one. What we *can* draw from
+# is $p$ itself, by playing. So let us make a $p$ appear.
 
 # %% [markdown]
 # ## 5. Multiply and divide
@@ -282,7 +267,8 @@ compare("average of f grad log p", pull.mean(1), slope)
 # %% [markdown]
 # For a density the same three lines hold with an integral in place of the sum, if the derivative may go under the
 # integral. It may where one integrable function bounds $|f\, \nabla_\theta p_\theta|$ for all $\theta$ nearby, and where the
-# places $p_\theta$ can reach do not depend on $\theta$. A Gaussian and a bounded $f$ are fine; $f$ may jump as it likes. Here are the darts, over the square centimetres of the wall:
+# places $p_\theta$ can reach do not depend on $\theta$. A Gaussian and a bounded $f$ are fine; $f$ may jump as it likes.
+# Here are the darts, over the square centimetres of the wall:
 
 # %%
 density = law(theta).log_prob(wall).exp() * 0.01**2  # of each square centimetre
@@ -293,9 +279,9 @@ print("slope of J, by differences", (rise / 2e-4).numpy().round(6))
 print("integral of p f grad log p", (density @ pull).numpy().round(6))
 
 # %% [markdown]
-# So that is what the arrows were: points times score, $f(x)\,(x - \theta)/\sigma^2$. Their average is the gradient because
-# (3.3) says so, and $f$ was never differentiated. The gradient went into the one thing that we know completely: our
-# own probabilities. This exchange, $\nabla p = p\, \nabla \log p$, is the **log-derivative trick**.
+# So that is what the arrows were: points times score. And $f$ was never differentiated; the gradient went into the one
+# thing that we know completely, our own probabilities. This exchange, $\nabla p = p\, \nabla \log p$, is the
+# **log-derivative trick**.
 
 # %% [markdown]
 # ## 6. The estimator
@@ -305,6 +291,7 @@ print("integral of p f grad log p", (density @ pull).numpy().round(6))
 # $$\hat g = \frac{1}{N} \sum_{i=1}^{N} f(x_i)\, \nabla_\theta \log p_\theta(x_i), \qquad x_i \sim p_\theta \tag{3.4}$$
 #
 # This is the **score-function estimator**; also *likelihood-ratio estimator* and, when $x$ is an episode, *REINFORCE*.
+
 
 # %%
 def score_function(x):
@@ -343,17 +330,15 @@ figures.histograms(axes, named, gradient[0], span=(-3, 7))
 axes[-1].set_xlabel("estimate of the gradient's first coordinate (points per metre)")
 plots.show(
     picture,
-    "The means lie on the truth, that of single darts too. "
-    "A hundred times the throws buy a tenth of the width.",
+    "The means lie on the truth, that of single darts too. A hundred times the throws buy a tenth of the width.",
 )
 
 # %% [markdown]
-# The line at 0 in the top row are the darts that missed the board: they paid nothing, so they pull nothing, and the others
-# lie all the farther out. Grouping cannot move the mean: the average of the groups' averages is the average of all
-# darts. And by (3.3) each dart is right on average. So the estimator is **unbiased** for every $N$, a single throw included. Its typical error
-# falls as $1/\sqrt N$, which is why the last column stays put; and with a thousand throws it does a little better
-# than finite differences with a thousand and the best of steps. (The root law needs a finite variance of $f$ times the
-# score; a bounded $f$ has it.)
+# (The line at 0 in the top row are the darts that missed the board: they pull nothing.) By (3.3) each dart is right on
+# average, and grouping cannot move the mean. So the estimator is **unbiased** for every $N$, a single throw included. Its
+# typical error falls as $1/\sqrt N$ (if $f$ times the score has a finite variance, as with a bounded $f$), which is why
+# the last column stays put; and with a thousand throws it does a little better than finite differences with a thousand
+# and the best of steps.
 
 # %% [markdown]
 # ## 7. Scores in closed form
@@ -366,6 +351,7 @@ plots.show(
 #
 # Often $\log\sigma$ is the parameter, so that $\sigma$ stays positive; then the second score is multiplied by $\sigma$.
 # Independent coordinates each keep their own lines, because their log-densities add.
+
 
 # %%
 def log_p(x, mean, sigma):
@@ -388,19 +374,9 @@ for name, hand, auto in zip(("mean", "spread"), by_hand, by_autograd, strict=Tru
 
 # %%
 x = torch.linspace(-2, 3, 200, dtype=torch.float64)
-of_mean, of_spread = scores(x, mean, sigma)
 picture, ax = plots.figure(8, 3.8)
-curve = log_p(x, mean, sigma).exp()
-ax.fill_between(x, 4 * curve, color="#dddddd", label="density, enlarged")
-ax.plot(x, of_mean, label="score of the mean")
-ax.plot(x, of_spread, "--", color=plots.COLORS["other"], label="score of the spread")
-ax.set(xlabel="x", ylabel="score", xlim=(-2, 3), ylim=(-4.5, 8))
-plots.legend(ax, loc="lower right")
-plots.show(
-    picture,
-    "A sample right of the mean asks for a larger mean. One farther away than the "
-    "spread asks for a larger spread, a nearer one for a smaller.",
-)
+figures.scores(ax, x, log_p(x, mean, sigma).exp(), *scores(x, mean, sigma))
+plots.show(picture, "A sample right of the mean asks for a larger mean, one farther away than the spread for a larger spread.")
 
 # %% [markdown]
 # For a softmax, $\log p(x) = \theta_x - \log\sum_k e^{\theta_k}$: the first term gives a one at $x$, the second minus the
@@ -449,14 +425,13 @@ compare("score of the machine", score[outcome].mean(1), zero)
 # = \sum_x p_\theta(x)\, \frac{\nabla_\theta p_\theta(x)}{p_\theta(x)}
 # = \nabla_\theta \sum_x p_\theta(x) = \nabla_\theta 1 = 0 \tag{3.5}$$
 #
-# So any constant $b$ may be subtracted from $f$: the extra term is $b$ times zero. It costs no bias. What does it buy?
-# Let the machine of turn 4 play once and take one step along $f\, \nabla\log p$, or along $(f - b)\, \nabla\log p$ with
-# its average prize as $b$.
+# So any constant $b$ may be subtracted from $f$: the extra term is $b$ times zero, no bias. What does it buy? Let the
+# machine of turn 4 play once and take one step along $f\, \nabla\log p$, or along $(f - b)\, \nabla\log p$ with its average
+# prize as $b$.
 
 # %%
 widgets.predict(
-    "It has drawn its worst prize, 1 point, and takes one step with weight f. "
-    "What does that do to the outcome it drew?",
+    "It has drawn its worst prize, 1 point, and takes one step with weight f. What does that do to the outcome it drew?",
     [
         "More likely: it was drawn, and it paid something",
         "Less likely: it paid less than the average",
@@ -471,16 +446,12 @@ for b in (0, p @ prize):
     changes.append((logits + step).softmax(1).diagonal() - p)
 picture, axes = plots.figure(8, 3.8, columns=2, sharey=True)
 figures.nudges(axes, changes, prize)
-plots.show(
-    picture,
-    "With f > 0 whatever is drawn is pushed up, the worst prize too. "
-    "With the average subtracted, only what paid more than the average is.",
-)
+plots.show(picture, "With f whatever is drawn is pushed up, the worst prize too; with f - b only what paid more than average.")
 
 # %% [markdown]
-# With $f > 0$ every outcome that happens to be drawn becomes more likely. On average it still comes out right, because
-# the good ones are pushed harder and all must add up to one; but each single step is mostly noise. With $f - b$ each
-# pushes the right way by itself. Now the darts, in groups of ten: slide $b$ and watch centre and width.
+# With $f > 0$ it still comes out right on average, because the good outcomes are pushed harder and all must add up to one;
+# but each single step is mostly noise. With $f - b$ each pushes the right way by itself. Now the darts, in groups of ten:
+# slide $b$ and watch centre and width.
 
 # %%
 groups = x[:, : budget.choose(5000, 1500)].reshape(16, -1, 10, 2)
@@ -491,14 +462,12 @@ widgets.movable(
     size=(8.4, 4.2),
     columns=2,
     subtract=(0.0, 2.5, 0.1),
-    caption="Subtracting b leaves the centre of the estimates where it is, "
-    "and changes their width. There is a best b.",
+    caption="Subtracting b leaves the centre of the estimates where it is, and changes their width. There is a best b.",
 )
 
 # %% [markdown]
-# The centre stays for every $b$; the width has a minimum. A bad $b$ is worse than none: to the right the curve climbs
-# above where it began. Which $b$ is best, and what else may be subtracted, is lecture 05. Until then: a number near
-# the average of $f$ is cheap, and usually helps.
+# A bad $b$ is worse than none: to the right the curve climbs above where it began. Which $b$ is best, and what else may be
+# subtracted, is lecture 05. Until then: a number near the average of $f$ is cheap, and usually helps.
 
 # %% [markdown]
 # ## 9. Many parameters
@@ -509,8 +478,7 @@ widgets.movable(
 
 # %%
 widgets.predict(
-    "The useless parameters have gradient zero. What do they add to the error "
-    "of the whole estimate?",
+    "The useless parameters have gradient zero. What do they add to the error of the whole estimate?",
     [
         "Nothing: f does not depend on them",
         "About as much as the useful ones, each of them",
@@ -530,6 +498,7 @@ print("variance, a useless one        ", useless.numpy().round(2))
 # $(x-\theta)/\sigma^2$ where $x = \theta + \sigma z$), and $\mathbb E[z^2] = 1$: the mean of $f z / \sigma$ is zero and its
 # variance $\mathbb E[f^2]/\sigma^2$. That is also why a small *spread* made long arrows and a wide cloud: the score goes
 # as $1/\sigma$. Does the error of the whole estimate grow with $d$ as these numbers say?
+
 
 # %%
 def squared_error(d, N, groups):
@@ -559,17 +528,9 @@ plots.show(
     "Above the dashed line an estimate is more noise than signal.",
 )
 
-# %%
-network = policies.Categorical(Rng(0), observation_size=4, actions=2)
-count = sum(weight[0].numel() for weight in network.parameters())
-needed = (useful.sum() + (count - 2) * useless) / signal
-print(f"{count} parameters, as in lecture 04's network:")
-print(f"after {needed:.0f} throws the estimate is as much signal as noise")
-
 # %% [markdown]
 # Every parameter's score is multiplied by the whole of $f$, whether it had a share in it or not. That is the price of
-# never looking inside $f$. It is why later lectures think so much about variance: which action earned the reward, and
-# compared with what (lecture 05), judged by whom (lecture 07).
+# never looking inside $f$, and why later lectures think so much about variance.
 
 # %% [markdown]
 # ## 10. A loss for autograd
@@ -603,8 +564,7 @@ assert torch.allclose(torch.autograd.grad(library, aim)[0], score_function(x))
 
 # %%
 widgets.predict(
-    "In one training run the value of the loss -L falls, in another it rises. "
-    "Which of the two is learning?",
+    "In one training run the value of the loss -L falls, in another it rises. Which of the two is learning?",
     [
         "The one that falls: that is what a loss is for",
         "The one that rises: here the sign is the other way round",
@@ -624,8 +584,9 @@ for unit, shift in (("metres", 0.0), ("centimetres", -2 * math.log(100))):
 
 # %% [markdown]
 # The value depends on the ruler; the gradient does not. Now a whole training run. Sixteen learners throw twenty darts,
-# step along the gradient, throw again. `loss` gets their parameters and their darts. Watch the points grow while it
-# runs (an environment step is a throw here), then look at the loss beside them.
+# step along the gradient, throw again. Watch the points grow while it runs (an environment step is a throw here; the
+# band is a 95 % interval of the mean, a thin line one learner), then look at the loss beside them.
+
 
 # %%
 def update(loss, parameters, noise):
@@ -667,14 +628,12 @@ for ax, name in zip(axes, ("points per throw", "loss"), strict=True):
     ax.set(xlabel="throws", ylabel=name)
 plots.show(
     picture,
-    "The learners improve, and their loss goes up. "
-    "Its gradient is worth everything, its value nothing.",
+    "The learners improve, and their loss goes up. Its gradient is worth everything, its value nothing.",
 )
 
 # %% [markdown]
 # Here the loss rises *because* they improve: on average $-\log p$ is positive, and richer darts give it more weight. So do
-# not plot this loss to see progress, do not stop on it, do not compare two runs by it. Plot the average of $f$. And
-# since the aims moved, let us see them go.
+# not plot this loss to see progress, and do not compare two runs by it. Plot the average of $f$. And see the aims go:
 
 # %%
 draw = partial(figures.aims, points=points, spread=SPREAD, step=30)
@@ -694,6 +653,7 @@ widgets.movable(
 # input $s_i$. Set it beside the surrogate: the same line, with weight one. Without a teacher you sample a label
 # yourself, and weight it by how it went. Four classes of points in the plane, a linear softmax, and two lines of
 # difference:
+
 
 # %%
 def lessons(rng, updates):
@@ -761,9 +721,8 @@ plots.show(picture, "The same line learns both ways. Guessing takes its time.")
 # $$\sum_{y'} p(y')\, \mathbf 1[y' = y]\, \nabla\log p(y') = p(y)\, \nabla \log p(y) :$$
 #
 # the teacher's gradient, times the chance of guessing right: about $1/4$ for a beginner with four labels, hence about four
-# times as many updates. So reinforcement learning is *supervised learning on labels I
-# sampled, weighted by how it went.* (A weight below zero says: anything but this.) Our machine can check the line. Let
-# its last outcome be the right label:
+# times as many updates. So reinforcement learning is *supervised learning on labels I sampled, weighted by how it went.* (A
+# weight below zero says: anything but this.) Our machine can check the line. Let its last outcome be the right label:
 
 # %%
 guess_right = (outcome == 3).double()  # [replica, play]
@@ -788,15 +747,10 @@ compare("their mean score", ((x - theta) / SPREAD**2).mean(1), zero)
 # is under $p_\theta$ and nothing else. **The check** is in the last two rows: under its own samples the score has mean
 # zero, and here it has not. The cure is to throw again, or to weight each dart by
 # $p_\theta(x) / p_\text{yesterday}(x)$, with which lecture 10 begins.
-
-# %%
-weight = (law(theta).log_prob(x) - law(yesterday).log_prob(x)).exp()
-pull = (weight * points(x))[..., None] * (x - theta) / SPREAD**2
-compare("gradient, reweighted", pull.mean(1), gradient)
-
-# %% [markdown]
+#
 # **b) A gradient that leaks through the weight.** Somebody wants a good $b$, makes it a third parameter, and hands it to
 # the same optimizer. Now the weight $f - b$ depends on a parameter, and `.detach()` is missing.
+
 
 # %%
 def leaking_loss(parameters, x):

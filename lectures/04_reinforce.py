@@ -40,12 +40,13 @@ torch.set_num_threads(1)  # on tensors this small, a second thread costs more th
 # up (valley or ridge; the path is badly marked), the second one is made there. Resting pays 1 at the hut and in the
 # valley; climbing pays 4 on the ridge; everything else pays nothing.
 #
-# A **state** $s_t$ is a place, an **action** $a_t$ a choice, $r_t$ the reward it earns, $t = 0, 1, \dots, T-1$. The
-# whole walk is a **trajectory** $\tau = (s_0, a_0, r_0, s_1, \dots, s_T)$, and $R(\tau)$, what it pays, is its
-# **return**. There are eight trajectories. (Some sources write $r_{t+1}$ for our $r_t$, $u$ for $a$, $U$ for $J$.)
+# A **state** $s_t$ is a place, an **action** $a_t$ a choice, $r_t$ the reward it earns, $t = 0, 1, \dots, T-1$; here
+# $T = 2$. The whole walk is a **trajectory** $\tau = (s_0, a_0, r_0, s_1, \dots, s_T)$, and $R(\tau)$, what it pays, is
+# its **return**. There are eight trajectories. (Some sources write $r_{t+1}$ for our $r_t$, $u$ for $a$, $U$ for $J$.)
+# All of it (places, choices, where they lead, what they pay) is a **Markov decision process**, an MDP.
 
 # %%
-mdp = two_step()
+mdp = two_step()  # the mountain
 for action, name in enumerate(figures.CHOICES):
     for place, chance in zip(figures.PLACES, mdp.transition[0, action], strict=True):
         if chance:
@@ -66,17 +67,16 @@ widgets.movable(
     seed="walk again",
     size=(8.5, 5.6),
     columns=2,
-    alt="Eight paths up the mountain, and their probabilities before and after learning.",
     caption="Learning moves probability from path to path. No path and no payment ever changes.",
 )
 
 # %% [markdown]
 # Three things to try. With 256 episodes, slide *updates* from 0 to 40: every seed tells the same story. With one
 # episode and a step size of 2, press *walk again* a few times: some learners never find the summit. And look for a
-# path that pays 5. Does it ever win? The end of turn 1 says why not.
+# path that pays 5. How likely can you make it? Turn 1 comes back to it.
 
 # %% [markdown]
-# ## 1. Three factors, one of them yours
+# ## 1. How likely is a path?
 
 # %%
 widgets.predict(
@@ -99,7 +99,8 @@ widgets.predict(
 # more factor of the world's.)
 #
 # Here $\theta$ is a table of **logits**, one row per state and one column per action (shape `[S, A]` = `[4, 2]`), and
-# $\pi_\theta(\cdot \mid s)$ is the softmax of row $s$. We list all $N = 8$ paths.
+# $\pi_\theta(\cdot \mid s)$ is the softmax of row $s$. The rows are hut, valley, ridge and *home*, where every walk ends
+# and nothing is decided. We list all $N = 8$ paths.
 
 # %%
 double = torch.float64
@@ -114,7 +115,9 @@ probability = start * (chosen * moved).prod(0)  # (4.1)
 
 # %% [markdown]
 # Is (4.1) how often the paths really come up? A policy, for this library, maps observations to distributions over
-# actions, for $R$ replicas at once. A table of logits needs ten lines, and `episodes` lets it walk.
+# actions. It does so for several **replicas** at once, learners side by side with parameters and seeds of their own:
+# they are the first axis of every tensor, and an `R` in a shape counts them. (A return is always $R(\tau)$, with its
+# bracket.) A table of logits needs ten lines, and `episodes` lets it walk.
 
 
 # %%
@@ -124,7 +127,7 @@ class Table(torch.nn.Module):
     def __init__(self, theta):  # [R, S, A]
         super().__init__()
         self.theta = torch.nn.Parameter(theta.clone())
-        self.noise = Noise("uniform")  # what it takes to draw one action
+        self.noise = Noise("uniform")  # one number from [0, 1) draws one action
 
     def forward(self, observation):  # [R, ..., S], one-hot
         logits = torch.einsum("r...s,rsa->r...a", observation, self.theta)
@@ -219,7 +222,8 @@ for place, row in zip(figures.PLACES, yours[3].tolist(), strict=True):
 # %% [markdown]
 # Rows of places that were visited say: more of what you chose, less of what you did not, and the less likely the
 # choice was the harder the push ($1 - \pi$, as in lecture 03). The valley was not visited, so its row is zero. But
-# have the dynamics left the problem altogether? Exchange the signposts, so that resting leads to the ridge:
+# have the dynamics left the problem altogether? Exchange the signposts, so that resting leads to the ridge.
+# (`exact.policy_gradient` computes $\nabla J$ from the world's tables; turn 3 puts it to the test.)
 
 # %%
 turned = replace(mdp, transition=mdp.transition[:, [1, 0]])
@@ -263,8 +267,8 @@ for name, gradient in (ways | {"differences of J": by_differences}).items():
     print(f"{name:18s}" + "".join(f"{g:+9.5f}" for g in gradient[:6]))
 
 # %% [markdown]
-# Three ways, one gradient. (The row *home* is left out: nothing is decided there, and its two numbers are zero.) In
-# each row the two are opposite, because a softmax feels only differences of logits.
+# Three ways, one gradient. (The row *home* is left out; its two numbers are zero.) In each row the two are opposite,
+# because a softmax feels only differences of logits.
 
 # %% [markdown]
 # ## 4. One walk, one step
@@ -319,6 +323,10 @@ for name, r in zip(names, ratio, strict=True):
 # One walk is noise. Is it noise *around the gradient*? We take a world with too many trajectories to list, the
 # $4 \times 3$ grid of Russell & Norvig. The walker slips one time in five, the goal pays 1, the pit costs 1, every
 # step costs 0.04, and after 50 steps it is over. Its exact gradient still comes out of a recursion backward in time.
+#
+# Two things are new. Rewards count with a **discount** $\gamma \in [0, 1]$: $R(\tau) = \sum_t \gamma^t r_t$. (Nothing in
+# the derivation asked what $R$ is made of.) And episodes end at different times, so a batch is padded to the longest;
+# `valid`, `[R, T, E]`, says which steps are real.
 
 # %%
 grid = gridworld()
@@ -331,9 +339,7 @@ length = batch.valid.sum(1).double()  # steps, [R, E]
 print(f"{replicas} estimates from {each} episodes each, of {length.mean():.1f} steps on average")
 
 # %% [markdown]
-# Rewards now count with a **discount** $\gamma \in [0, 1]$: $R(\tau) = \sum_t \gamma^t r_t$. Nothing in the
-# derivation asked what $R$ is made of. Episodes end at different times, so the batch is padded, and `valid`
-# `[R, T, E]` says which steps are real. Here is (4.4) written out, one estimate per replica:
+# Here is (4.4) written out, one estimate per replica:
 
 
 # %%
@@ -346,9 +352,9 @@ def estimate(weight):
 
 
 # %%
-R = returns.discounted(batch.reward, discount, valid=batch.valid)  # R(tau), [R, E]
-estimates = estimate(R[:, None])
-by_library = gradients.score_function(policy, batch, discount, causal=False)
+paid = returns.discounted(batch.reward, discount, valid=batch.valid)  # R(tau), [R, E]
+estimates = estimate(paid[:, None])
+by_library = gradients.score_function(policy, batch, discount, causal=False)  # R(tau) for every step
 assert_close(estimates, by_library)
 quality = gradients.bias_and_variance(estimates, truth)
 decided = quality.variance > 0  # at the goal and in the pit nothing is
@@ -379,8 +385,9 @@ print(f"{uphill:.0%} of the estimates point uphill")
 #
 # $$G_t = \sum_{k=t}^{T-1} \gamma^{k-t} r_k, \qquad w_t = \gamma^t G_t = \sum_{k=t}^{T-1} \gamma^k r_k \tag{4.5}$$
 #
-# It is $R(\tau)$ without the first $t$ rewards. Many programs go further and drop $\gamma^t$ as well, so that late
-# steps count as much as early ones.
+# This $w_t$ is $R(\tau)$ without the first $t$ rewards. Many programs go further and drop $\gamma^t$ as well. Why? With
+# $\gamma = 0.99$ it is $0.05$ at step 300: what happens late would hardly be learned, though we often judge a policy by a
+# return in which every step counts the same.
 
 # %%
 widgets.predict(
@@ -395,17 +402,18 @@ widgets.predict(
 # %%
 G = returns.to_go(batch.reward, discount, valid=batch.valid)  # G_t, [R, T, E]
 powers = returns.powers(discount, G.shape[1], G)  # gamma^t, [T, 1]
-for name, weight in {"R": R[:, None], "γ^t G_t": powers * G, "G_t": G}.items():
+for name, weight in {"R(τ)": paid[:, None], "γ^t G_t": powers * G, "G_t": G}.items():
     quality = gradients.bias_and_variance(estimate(weight), truth)
-    print(f"{name:7s} largest |z| {quality.z.abs().max():5.2f}", end="   ")
-    print(f"length of the bias {quality.bias.norm():.3f}", end="   ")
-    print(f"variance {quality.variance.sum():.3f}")
+    by_chance = quality.standard_error.norm()  # how long the bias seems when there is none
+    print(f"{name:7s}  bias {quality.bias.norm():.3f} (by chance alone {by_chance:.3f})", end="   ")
+    print(f"largest |z| {quality.z.abs().max():5.2f}   variance {quality.variance.sum():.3f}")
 
 # %% [markdown]
-# The first two are centred, and the second has less variance: here the past was only noise. Why it may be dropped is
-# the first line of lecture 05. The third is *not* centred on the gradient of $J$: without $\gamma^t$ late steps count
-# more than they add to $R$. It is popular all the same, and lecture 05 says what that means. We keep $\gamma^t$
-# wherever we claim to have the gradient, and say so where we drop it.
+# (*bias* is the length of the measured bias. It is never quite zero: so many estimates leave about as much by chance
+# alone as stands in the bracket.) The first two are centred, and the second has less variance: here the past was only
+# noise. Why it may be left out is the first line of lecture 05. The third is *not* centred on the gradient of $J$:
+# without $\gamma^t$ late steps count more than they add to $R(\tau)$. It is popular all the same, and lecture 05 says what
+# that means. We keep $\gamma^t$ wherever we claim to have the gradient, and say so where we drop it.
 
 # %% [markdown]
 # ## 7. The algorithm
@@ -413,30 +421,50 @@ for name, weight in {"R": R[:, None], "γ^t G_t": powers * G, "G_t": G}.items():
 # **Algorithm 4.1, REINFORCE**
 #
 # 1. Play $E$ whole episodes with $\pi_\theta$.
-# 2. Compute $G_t$ for every step of every episode, by (4.5).
+# 2. Compute $G_t$ for every step of every episode, by (4.5), and its weight $w_t = \gamma^t G_t$.
 # 3. $\theta \leftarrow \theta + \alpha\, \frac1E \sum_e \sum_t w_t\, \nabla_\theta \log \pi_\theta(a_t \mid s_t)$, by
 #    (4.4).
 # 4. Begin again with 1.
 #
-# $\alpha > 0$ is the step size. Here is the library's file, the part that is the algorithm:
+# $\alpha > 0$ is the step size. Here is the library's file, `pgcourse/algorithms/reinforce.py`. First step 2 and the
+# surrogate of step 3, for one learner:
 
 # %%
-parts = (reinforce.weights, reinforce.loss, reinforce.update, reinforce.train)
-Code("\n\n".join(inspect.getsource(part) for part in parts), language="python")
+Code("\n\n".join(map(inspect.getsource, (reinforce.weights, reinforce.loss))), language="python")
 
 # %% [markdown]
-# Read it against 4.1. It deviates in three places, and each has a name in `Config`:
+# Then the loop (the body of `train`) and what it does with each batch:
+
+# %%
+loop = inspect.cleandoc(inspect.getsource(reinforce.train).split('"""')[2])  # what follows the docstring
+Code(inspect.getsource(reinforce.update) + "\n\n" + loop, language="python")
+
+# %% [markdown]
+# Three lines are the algorithm: `episodes` is step 1, `loss` step 2, `optimizer.step` step 3. The rest keeps house.
+# `evaluate` computes $\log \pi_\theta(a_t \mid s_t)$ for the whole batch at once, `lift` lets a function for one learner
+# serve all replicas, `history` writes down what happened, and `history.stop` takes a replica out whose numbers are no longer
+# finite. The settings, and their defaults:
+
+# %%
+for name, value in vars(reinforce.Config()).items():
+    print(f"{name:18s} {value}")
+
+# %% [markdown]
+# Read it against 4.1. It deviates in four places, and each has a name in `Config`:
 # - `keep_discount=False` drops $\gamma^t$ (turn 6);
 # - `standardise=True` shifts the weights to mean 0 and scales them to spread 1 over the batch (lecture 05: a
 #   baseline). Mean and spread come from the same episodes: a bias of order $1/E$;
+# - `per_step=True` divides by the mean length of the batch's episodes, so that the gradient does not grow with it: again
+#   a bias of order $1/E$;
 # - the step is Adam's, on a gradient shortened to `max_gradient_norm`, not a plain step.
 #
 # And two conventions: we shall judge by the undiscounted return, though the training discounts with $\gamma = 0.99$;
-# an episode that a time limit cuts off counts as finished. With the first two switched off it must be our estimator,
+# an episode that a time limit cuts off counts as finished. With the first three switched off it must be our estimator,
 # up to sign. It is:
 
 # %%
-pure = reinforce.Config(discount=discount, keep_discount=True, standardise=False)
+off = {"keep_discount": True, "standardise": False, "per_step": False}
+pure = reinforce.Config(discount=discount, **off)
 log_probability = policy(batch.observation).log_prob(batch.action)
 loss = nn.lift(reinforce.loss)  # from one learner's [T, E] to [R, T, E]
 losses = loss(log_probability, batch.reward, batch.valid, pure)  # [R]
@@ -474,58 +502,68 @@ curve = history.metrics["return"]  # [R, iteration]
 passed = int((curve.mean(0) > 250).argmax())
 mean, worst, best = (f(curve[:, passed]) for f in (np.mean, np.min, np.max))
 print(f"update {passed + 1}: mean {mean:.0f}, worst {worst:.0f}, best {best:.0f}")
-solved = (history.window("return", 10) >= env.spec.reward_threshold).any(1)
-print(f"{solved.sum()} of {seeds} learners have averaged 475 over ten updates")
+solved = history.window("return", 10) >= env.spec.reward_threshold  # [R, iteration]
+print(f"{solved.any(1).sum()} of {seeds} learners have averaged 475 over ten updates", end=", ")
+print(f"{solved[:, -1].sum()} of them over the last ten")
 parameters = sum(parameter[0].numel() for parameter in policy.parameters())
 print(f"{parameters} parameters each; {history.steps[:, -1].sum():,.0f} steps, all together")
 
 # %% [markdown]
 # No model of the cart, no labels, a single number per step: that was all. And look at the spread. It is one program
-# with one set of settings on one task; only the seeds differ. The band says where the *mean* lies; a single learner
-# can be anywhere among the thin lines. Watch one:
+# with one set of settings on one task; only the seeds differ. The thick line is the mean, the band its 95 % interval; a
+# single learner can be anywhere among the thin lines. (The axis counts environment steps. Whoever has short episodes takes
+# fewer of them in as many updates: such a line is carried on flat to the right edge.)
+#
+# To reach 475 is one thing, to stay there another. Every update rests on sixteen episodes; an unlucky sixteen may push a
+# good policy off its balance, and it has to find it again. So the mean over all learners can lie below the dashed line
+# although many of them have been above it. Watch the best:
 
 # %%
 best = int(curve[:, -1].argmax())
 widgets.watch(policy, env, replica=best, steps=budget.choose(500, 100))
 
 # %% [markdown]
-# ## 9. What does the loss tell you?
+# ## 9. Reading the loss
 
 # %%
 widgets.predict(
-    "Of two learners, one has the lower loss. Which of them balances longer?",
+    "Of two learners at the same update, one has the lower loss. Which of them balances longer?",
     [
-        "The one with the lower loss, as in supervised learning",
-        "The one with the higher loss",
-        "The loss does not tell",
+        "Nearly always the one with the lower loss, as in supervised learning",
+        "Nearly always the one with the higher loss",
+        "Neither: it depends on when one looks",
     ],
 )
 
-# %%
-picture, axes = plots.figure(8, 6.5, rows=2, sharex=True)
-plots.learning_curve(history, "return", axes[0])
-plots.learning_curve(history, "loss", axes[1])
-axes[0].set_xlabel("")
-plots.show(picture, "The loss falls while the episodes get longer. Then it wanders: it measures nothing.")
 
 # %%
 loss = history.metrics["loss"]
-for name, part in (("first", slice(5)), ("last", slice(-5, None))):
-    height, steps = loss[:, part].mean(), curve[:, part].mean()  # on CartPole the return is the number of steps
-    print(f"{name} five updates: return {steps:.0f}, loss {height:+.2f}, per step {height / steps:+.3f}")
-top = curve >= np.quantile(curve, 0.9)
-print(f"{top.sum()} batches with a return of at least {curve[top].min():.0f}:", end=" ")
-print(f"loss {loss[top].min():+.1f} to {loss[top].max():+.1f}")
+lower = loss[:, None] < loss  # every learner against every other, [R, R, iteration]
+better = curve[:, None] > curve
+print(f"lower loss, better learner: {lower[better].mean():.0%} of all pairs that differ in return")
+for part in np.array_split(np.arange(config.iterations), 3):
+    share = lower[..., part][better[..., part]].mean()
+    print(f"    updates {part[0] + 1:2d} to {part[-1] + 1:2d}: {share:.0%}")
+
+# %%
+picture, axes = plots.figure(8.5, 3.9, columns=3, sharey=True)
+at = np.linspace(0, config.iterations, 4).astype(int)[1:] - 1  # the end of each part
+figures.loss_and_return(axes, loss[:, at], curve[:, at], at + 1)
+plots.show(picture, "All learners at three moments of one run. What goes with a low loss is another thing each time.")
 
 # %% [markdown]
-# The loss does fall: longer episodes make a sum of more terms, and per step next to nothing happens. But the best
-# batches have losses of any height. In supervised learning the data stay, and the loss falls over them. Here each
-# update makes a *new* loss, from new episodes with new weights, for one step only. Its slope at the present $\theta$
-# is minus the estimate. Its height is $-\frac1E \sum_e \sum_t w_t \log \pi$: add a fixed number to all weights and
-# the height moves, while by (3.5) the mean slope stays. So plot the return.
+# A measure of progress would say the same thing throughout. This one begins near the toss of a coin and ends, if
+# anything, the wrong way round: whose poles all stand for 500 steps has nothing to prefer in one episode over another, and
+# a loss near zero; those still torn between good and bad episodes have a lower one. In lecture 03, too, the loss rose
+# while every learner got better.
+#
+# In supervised learning the data stay, and the loss falls over them. Here each update makes a *new* loss, from new
+# episodes with new weights, for one step only. Its slope at the present $\theta$ is minus the estimate. Its height is
+# $-\sum w_t \log \pi_\theta(a_t \mid s_t)$ over the batch, up to a factor. Add a fixed number to all weights of (4.4) and
+# the surrogate's height moves, while by (3.5) its mean slope stays. So plot the return.
 
 # %% [markdown]
-# ## 10. Steps that are too long
+# ## 10. The step size
 
 # %%
 widgets.predict(
@@ -545,16 +583,17 @@ for step_size in (0.03, 0.1):
     show = plots.live(label=f"step size {step_size}", color="other")
     last, runs[step_size] = reinforce.train(env, settings, Rng(range(seeds)), progress=show)
 
+# %% [markdown]
+# Below the returns stands the policy's **entropy**, $-\sum_a \pi_\theta(a \mid s) \log \pi_\theta(a \mid s)$, on average
+# over the states visited. It says how undecided a policy is. Two actions equally likely have $\log 2 = 0.69$ (the unit of
+# natural logarithms is the *nat*); whoever is certain has 0.
+
 # %%
-picture, (above, below) = plots.figure(8, 7.5, rows=2, sharex=True)
-updates, colors = np.arange(1, iterations + 1), ("score_function", "sample", "other")
-for (step_size, run), color in zip(runs.items(), colors, strict=True):
-    y = {name: values[:, :iterations] for name, values in run.metrics.items()}
-    plots.band(above, updates, y["return"], label=f"{step_size}", color=color, thin=False)
-    plots.band(below, updates, y["entropy"], label=f"{step_size}", color=color)
-above.set_ylabel("return per episode")
-below.set(xlabel="updates", ylabel="entropy of the policy (nats)")
-plots.show(picture, "Long steps make policies certain before they are good; most of those stay so.")
+picture, axes = plots.figure(8.5, 6.5, rows=2, columns=3, sharex=True, sharey="row")
+for row, metric in zip(axes, ("return", "entropy"), strict=True):
+    named = {f"step size {size}": run.metrics[metric][:, :iterations] for size, run in runs.items()}
+    figures.side_by_side(row, named, plots.LABELS[metric])
+plots.show(picture, "Too long a step makes policies certain before they are good, and few of them recover.")
 
 # %%
 for step_size, run in runs.items():
@@ -568,14 +607,14 @@ order = runs[0.1].latest("entropy").argsort()
 widgets.watch(last, env, replica=order[:3].tolist(), steps=budget.choose(250, 50))
 
 # %% [markdown]
-# An entropy near zero means a policy that is all but certain of its action; above are the three most certain ones.
-# The score of a certain choice is $1 - \pi \approx 0$: no gradient, whatever the weight. And always doing the same it
-# sees nothing new to learn from. In supervised learning a bad step can be mended, because the data set does not care.
-# Here the policy *makes* the data. Three times the step is a gamble, ten times is a collapse. (Lectures 09 and 10
-# limit how far one batch may move a policy.)
+# Above are the three with the lowest entropy: whatever they see, they are all but certain of their action. The score of a
+# certain choice is $1 - \pi \approx 0$: no gradient, whatever the weight. In supervised learning a bad step can be mended,
+# because the data set does not care. Here the policy *makes* the data: one that tries nothing else gets no data that
+# could mend it. That is a **collapse**. A step three times as long learns faster at first; ten times as long, most learners
+# collapse. (Lectures 09 and 10 limit how far one batch may move a policy.)
 
 # %% [markdown]
-# ## 11. One seed
+# ## 11. A comparison
 
 # %%
 final = {size: run.window("return", 5)[:, iterations - 1] for size, run in runs.items()}
@@ -597,18 +636,19 @@ for count in (1, 2, 4, 8, 16):
 
 # %%
 picture, ax = plots.figure(8, 4.5)
-figures.dots(ax, {f"step size {size}": y for size, y in final.items()}, colors)
+figures.dots(ax, {f"step size {size}": y for size, y in final.items()})
 ax.set_ylabel("return per episode\n(mean of 5 updates)")
 plots.show(picture, "One dot from each column: that is a comparison with one seed.")
 
 # %% [markdown]
-# With one seed each, far more than one comparison in five names the wrong winner: each column reaches from the ceiling
-# down into the other. (The "right" order is that of the means over all our seeds, from which
-# the comparisons draw.) That is why every curve of this course is a band, and why the library trains all seeds in one
-# call: sixteen at once cost far less than sixteen in a row.
+# With one seed each, more than one comparison in five names the wrong winner: both columns reach from the ceiling far down.
+# More seeds help, and the closer two settings are, the more it takes. (The "right" order is that of the means over all our
+# seeds, from which the comparisons draw; whether it would hold for a thousand other seeds, even sixteen cannot promise.)
+# That is why every curve of this course is a band, and why the library trains all seeds in one call: sixteen at once cost
+# far less than sixteen in a row.
 
 # %% [markdown]
-# ## 12. Two hills
+# ## 12. A corridor
 #
 # A corridor: stop at the door and get 1, or walk five steps and get 3. Who stops on the way gets nothing. It is dark,
 # and every cell looks the same. So a walker has one probability $q$ of going on, and $J(q) = (1 - q) + 3 q^5$.
@@ -626,6 +666,7 @@ def corridor(length=5, prize=3.0):
     return Tabular(moves, pays, start, home, time_limit=length)
 
 
+# %%
 class Dark(Table):
     """Every cell looks the same: theta is a single row of logits, [R, 1, A]."""
 
@@ -647,6 +688,7 @@ def at_the_door(policy):
     return (exact.expected_return(world, policy) < 1.1).double().mean()
 
 
+# %%
 def sampled(policy, each):
     """200 updates with so many episodes each."""
     rng, optimizer = Rng(range(learners), stream=1, dtype=double), nn.SGD(policy, step_size=1.0)
@@ -658,6 +700,7 @@ def sampled(policy, each):
     return at_the_door(policy)
 
 
+# %%
 print(f"8 episodes per update: {sampled(Dark(begin), 8):.0%} of {learners} learners stop at the door")
 
 # %%
@@ -733,7 +776,7 @@ def off_by_one(log_probability, reward, valid, config):
 # cheap check for all of them is turn 5 on the smallest world: the mean of many estimates, beside the exact gradient.
 
 # %%
-pure = reinforce.Config(discount=1.0, keep_discount=True, standardise=False)
+pure = reinforce.Config(discount=1.0, **off)
 replicas = budget.choose(4000, 1000)
 policy, rng = Table(theta.expand(replicas, -1, -1)), Rng(range(replicas), dtype=double)
 walks = episodes(mdp, policy, rng, environments=8)
@@ -742,21 +785,30 @@ noise = rng.draw(policy.noise, *taken.shape[1:])
 drawn_again = policy(walks.observation).sample(noise)
 truth = exact.policy_gradient(mdp, Table(theta[None]))[0]
 
+
+# %%
+def estimates_by(loss, action):
+    """What comes out of this loss and these actions, one estimate per replica, [R, P]."""
+    log_probability = policy(walks.observation).log_prob(action)
+    losses = nn.lift(loss)(log_probability, walks.reward, walks.valid, pure)
+    return -gradients.per_replica(losses, policy)
+
+
+# %%
+found = {
+    "right": estimates_by(reinforce.loss, taken),
+    "sign error": estimates_by(sign_error, taken),
+    "off by one": estimates_by(off_by_one, taken),
+    "actions drawn again": estimates_by(reinforce.loss, drawn_again),
+}
+
 # %%
 print("mean of the estimates  hut: rest  ridge: climb  largest |z|")
 print(f"{'exact':22s} {truth[0]:+10.3f} {truth[5]:+13.3f}")
-for name, loss, action in (
-    ("right", reinforce.loss, taken),
-    ("sign error", sign_error, taken),
-    ("off by one", off_by_one, taken),
-    ("actions drawn again", reinforce.loss, drawn_again),
-):
-    log_probability = policy(walks.observation).log_prob(action)
-    losses = nn.lift(loss)(log_probability, walks.reward, walks.valid, pure)
-    estimates = -gradients.per_replica(losses, policy)
-    quality = gradients.bias_and_variance(estimates, truth)
+for name, estimates in found.items():
     hut, ridge = estimates.mean(0)[[0, 5]]
-    print(f"{name:22s} {hut:+10.3f} {ridge:+13.3f} {quality.z.abs().max():12.1f}")
+    z = gradients.bias_and_variance(estimates, truth).z.abs().max()
+    print(f"{name:22s} {hut:+10.3f} {ridge:+13.3f} {z:12.1f}")
 
 # %% [markdown]
 # - **Sign error.** Minus the gradient: it learns, downhill.
@@ -781,12 +833,9 @@ for loss in (sign_error, off_by_one):
     _, curves[loss.__name__.replace("_", " ")] = reinforce.train(env, short, rng, loss=loss)
 
 # %%
-picture, ax = plots.figure()
-updates, colors = np.arange(1, short.iterations + 1), ("score_function", "biased", "other")
-for (name, run), color in zip(curves.items(), colors, strict=True):
-    y = run.metrics["return"][:, : short.iterations]
-    plots.band(ax, updates, y, label=name, color=color, thin=False)
-ax.set(xlabel="updates", ylabel="return per episode", xticks=range(0, len(updates) + 1, 5))
+picture, axes = plots.figure(8.5, 4, columns=3, sharey=True)
+named = {name: run.metrics["return"][:, : short.iterations] for name, run in curves.items()}
+figures.side_by_side(axes, named, "return per episode")
 plots.show(picture, "The curve gives the sign error away. The late sum learns as well as the right one.")
 
 # %% [markdown]

@@ -10,8 +10,9 @@ import json
 import linecache
 import re
 import sys
+import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,10 @@ _LINE_MAGIC = re.compile(r"^(\s*)(?:\w+\s*=\s*)?[%!].*$|^(\s*)\??\w[\w.]*\?{1,2}
 _CELL_MAGIC = re.compile(r"\s*%%(\w+).*")
 _PYTHON_CELLS = ("time", "timeit", "capture", "prun")
 """Cell magics whose cell is Python."""
+_SAID_LIMIT = 500
+"""Characters shown of an exception."""
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What Python raises for source that it cannot parse: besides wrong syntax, null bytes, lone surrogates, too deep nesting."""
 
 
 @dataclass
@@ -47,25 +52,49 @@ def read(path: Path | str) -> Answers:
     Raises ValueError when the file is neither, is damaged, or is Python that cannot be parsed; OSError when it cannot be read.
     """
     path = Path(path)
-    if path.suffix not in (".ipynb", ".py"):
-        raise ValueError(f"{path} is neither a notebook (.ipynb) nor a Python file (.py).")
+    _check_kind(str(path))
+    return _execute_all([(path.name, _cells(str(path), path.read_bytes()))])
+
+
+def read_files(files: Sequence[tuple[str, bytes]]) -> Answers:
+    """``read`` of several files at once, given as (name, content), into one module.
+
+    A file that cannot be read is left out with a notice. Raises ValueError, with the reasons, when that holds for all of them.
+    """
+    cells, problems = [], []
+    for name, content in files:
+        try:
+            _check_kind(name)
+            cells.append((name, _cells(name, content)))
+        except ValueError as problem:
+            problems.append(str(problem))
+    if not cells:
+        raise ValueError("\n".join(problems) or "There is no file in it.")
+    answers = _execute_all(cells)
+    answers.notices[:0] = problems
+    return answers
+
+
+def _execute_all(files: Sequence[tuple[str, list[tuple[str, str]]]]) -> Answers:
+    """The answers in these files, each a name and its (place, source) cells."""
     answers = Answers()
     module = sys.modules[_MODULE] = types.ModuleType(_MODULE)  # dataclasses and annotations look their module up
-    compiler = codeop.Compile()  # remembers `from __future__ import annotations`
     skipped: dict[str, str] = {}
     used: dict[str, set[str]] = {}
-    for place, source in _cells(path):
-        for statement in _parse(place, source, answers.notices, strict=path.suffix == ".py"):
-            names = _assigned(statement)
-            if not _is_definition(statement):
-                skipped |= dict.fromkeys(names, f"{place}, line {statement.lineno}")
-                continue
-            _execute(statement, place, module, compiler, answers.notices)
-            if isinstance(statement, ast.FunctionDef) and statement.name in used:
-                answers.notices.append(f"{statement.name} is defined more than once; the last definition counts ({place}).")
-            for name in names:
-                skipped.pop(name, None)
-                used[name] = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    for name, cells in files:
+        compiler = codeop.Compile()  # remembers `from __future__ import annotations`
+        for place, source in cells:
+            for statement in _parse(place, source, answers.notices, strict=name.endswith(".py") and len(files) == 1):
+                names = _assigned(statement)
+                if not _is_definition(statement):
+                    skipped |= dict.fromkeys(names, f"{place}, line {statement.lineno}")
+                    continue
+                _execute(statement, place, module, compiler, answers.notices)
+                if isinstance(statement, ast.FunctionDef) and statement.name in used:
+                    answers.notices.append(f"{statement.name} is defined more than once; the last definition counts ({place}).")
+                for name in names:
+                    skipped.pop(name, None)
+                    used[name] = _looked_up(statement)
     answers.functions = {
         name: value for name in used if isinstance(value := vars(module).get(name), Callable) and not isinstance(value, type)
     }
@@ -85,28 +114,64 @@ def read(path: Path | str) -> Answers:
 # Reading
 
 
-def _cells(path: Path) -> Iterator[tuple[str, str]]:
-    """(place, source) of each code cell; a Python file is one."""
+def _check_kind(name: str) -> None:
+    if not name.endswith((".ipynb", ".py")):
+        raise ValueError(f"{name} is neither a notebook (.ipynb) nor a Python file (.py).")
+
+
+def _cells(name: str, content: bytes) -> list[tuple[str, str]]:
+    """(place, source) of each code cell; a Python file is one. Raises ValueError where there is nothing to read."""
+    base = Path(name).name
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise ValueError(f"{path} is not text in UTF-8 ({problem}). Save it again from JupyterLab or an editor.") from None
-    if path.suffix == ".py":
-        yield path.name, text
-        return
-    try:
-        cells = json.loads(text)["cells"]
-        sources = [("".join(cell["source"]), cell["cell_type"]) for cell in cells]
-    except ValueError as problem:
+        raise ValueError(f"{name} is not text in UTF-8 ({problem}). Save it again from JupyterLab or an editor.") from None
+    if name.endswith(".py"):
+        return [(base, text)]
+    if not text.strip():
+        raise ValueError(f"{name} is not a notebook: it is not JSON, but empty. Save it again in JupyterLab.")
+    if text.lstrip().startswith("<"):
         raise ValueError(
-            f"{path} is not a notebook: it is not JSON ({problem}). If it was damaged, JupyterLab keeps an earlier state: "
+            f"{name} is not a notebook: it is not JSON, but a web page, perhaps one that asked for a login. Download it again, "
+            "and open it in JupyterLab before you hand it in."
+        )
+    try:
+        notebook = json.loads(text, object_pairs_hook=_unambiguous)
+    except (ValueError, RecursionError) as problem:
+        why = "nested too deeply" if isinstance(problem, RecursionError) else problem
+        raise ValueError(
+            f"{name} is not a notebook: it is not JSON ({why}). If it was damaged, JupyterLab keeps an earlier state: "
             "File > Revert Notebook to Checkpoint; a fresh copy comes with `pgcourse start` when you move this one away."
         ) from None
-    except (KeyError, TypeError):
-        raise ValueError(f"{path} is JSON but not a notebook of format 4: it has no list of cells.") from None
-    for number, (source, kind) in enumerate(sources, 1):
-        if kind == "code":
-            yield f"{path.name}, cell {number}", source
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list):
+        raise ValueError(
+            f"{name} is JSON but not a notebook of format 4: it has no list of cells. Open it in JupyterLab and save it again."
+        )
+    sources = [_source(name, number, cell) for number, cell in enumerate(cells, 1)]
+    return [(f"{base}, cell {number}", source) for number, source in enumerate(sources, 1) if source is not None]
+
+
+def _unambiguous(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object none of whose keys occurs twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object in it has the same key twice")
+    return found
+
+
+def _source(name: str, number: int, cell) -> str | None:
+    """The source of a cell that holds code; None for any other."""
+    if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
+        raise ValueError(f"{name} is not a notebook of format 4: its cell {number} has no type. Save it again from JupyterLab.")
+    source = cell.get("source")
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    if not isinstance(source, str):
+        raise ValueError(
+            f"{name} is not a notebook of format 4: its cell {number} has no text as its source. Save it again from JupyterLab."
+        )
+    return source if cell["cell_type"] == "code" else None
 
 
 def _parse(place: str, source: str, notices: list[str], strict: bool) -> list[ast.stmt]:
@@ -114,11 +179,11 @@ def _parse(place: str, source: str, notices: list[str], strict: bool) -> list[as
     source = _without_magics(place, source, notices)
     try:
         statements = ast.parse(source).body
-    except SyntaxError as error:
-        problem = f"{place}, line {error.lineno}: {error.msg}"
+    except _UNPARSABLE as error:
+        problem = f"{place}, line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else f"{place}: {_said(error)}"
         if strict:
             raise ValueError(problem) from None
-        notices.append(f"{problem}; nothing in this cell counts.")
+        notices.append(f"{problem}; nothing in this {'file' if place.endswith('.py') else 'cell'} counts.")
         return []
     lines = source.splitlines(keepends=True)
     linecache.cache[place] = (len(source), None, lines, place)  # so that tracebacks can show the learner's lines
@@ -130,7 +195,7 @@ def _without_magics(place: str, source: str, notices: list[str]) -> str:
     try:
         ast.parse(source)
         return source
-    except SyntaxError:
+    except _UNPARSABLE:
         pass
     if (magic := _CELL_MAGIC.match(source)) and magic[1] not in _PYTHON_CELLS:
         notices.append(f"{place}: the cell is not Python (%%{magic[1]}) and is left out.")
@@ -149,7 +214,8 @@ def _is_definition(statement: ast.stmt) -> bool:
         case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return True
         case ast.Assign(value=value) | ast.AnnAssign(value=value):
-            return value is not None and _is_constant(value)
+            with suppress(RecursionError):  # nested so deeply, it is nothing to evaluate
+                return value is not None and _is_constant(value)
     return False
 
 
@@ -182,12 +248,33 @@ def _assigned(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
+def _looked_up(statement: ast.stmt) -> set[str]:
+    """The names that a definition takes from its surroundings: neither parameters nor assigned in it."""
+    nodes = list(ast.walk(statement))
+    own = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    own |= {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    return {node.id for node in nodes if isinstance(node, ast.Name)} - own
+
+
 def _execute(statement: ast.stmt, place: str, module: types.ModuleType, compiler: codeop.Compile, notices: list[str]) -> None:
     """Run one definition; a failure becomes a notice, and the rest goes on."""
     try:
         tree = ast.Module([statement], type_ignores=[])
         code = compiler(tree, place, "exec")  # pyright: ignore[reportArgumentType] (it passes on what compile takes)
-        with redirect_stdout(io.StringIO()):  # an imported module's greeting is nobody's result
+        with redirect_stdout(_Nowhere()):  # an imported module's greeting is nobody's result
             exec(code, vars(module))
-    except Exception as error:
-        notices.append(f"{place}, line {statement.lineno}: {type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:
+        notices.append(f"{place}, line {statement.lineno}: {_said(error)}")
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes any text and keeps none."""
+
+    def write(self, text):
+        return len(text)
+
+
+def _said(error: BaseException) -> str:
+    """Type and message of an exception, also of one whose ``__str__`` fails or has no end of things to say."""
+    said = "".join(traceback.TracebackException.from_exception(error, limit=0).format_exception_only()).strip()
+    return said if len(said) <= _SAID_LIMIT else said[:_SAID_LIMIT] + " ..."

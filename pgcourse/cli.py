@@ -15,8 +15,15 @@ DESCRIPTION = f"A course on policy gradients: lectures that run, exercises that 
 COMMANDS = {
     "start": "Make your working copy of the course, or bring it up to date; your own work is never overwritten.",
     "check": "Check the answers in an exercise of yours.",
+    "submit": "Check your exercises and pack those you worked on into one zip, to be handed in.",
     "progress": "Show what is done over the whole course.",
     "train": "Train many learners at once: pgcourse train ALGORITHM ENVIRONMENT --replicas 16.",
+    "present": "Present a lecture: live in JupyterLab, or with --export as slides in one file.",
+    "grade": "Grade a class: a folder, a zip or a download from Canvas, Moodle or Gradescope.",
+    "gradebook": "Look into a gradebook, set points by hand, grade again, export.",
+    "feedback": "Write a page for every student in a gradebook, and a report on the class.",
+    "audit": "Test the checks themselves: right solutions must pass, wrong ones be rejected by name.",
+    "release": "Write what a class gets: lectures, exercises and the course to install, without answers.",
     "notebooks": "Build the course's notebooks from their sources, check that they are up to date, or render pages.",
     "doctor": "See what works on this machine, and what to do about what does not.",
 }

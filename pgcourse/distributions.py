@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-D = TypeVar("D", "Normal", "Categorical", "Deterministic")
+D = TypeVar("D", "Normal", "MultivariateNormal", "Categorical", "Bernoulli", "Deterministic")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,49 @@ class Normal:
         ratio = (2 * (self.log_std - other.log_std)).exp()
         shift = ((self.mean - other.mean) * (-other.log_std).exp()).square()
         return 0.5 * (ratio + shift - 1 - 2 * (self.log_std - other.log_std)).sum(-1)
+
+
+@dataclass(frozen=True)
+class MultivariateNormal:
+    """A Gaussian whose coordinates may go together: N(mean, L L^T).
+
+    mean: [..., A]; factor: L [..., A, A], lower triangular with a positive diagonal, the Cholesky factor of the covariance.
+    What is above the diagonal is not looked at.
+    """
+
+    mean: Tensor
+    factor: Tensor
+    noise_kind: ClassVar[str] = "normal"
+
+    @property
+    def covariance(self) -> Tensor:
+        """L L^T, [..., A, A]."""
+        return self.factor.tril() @ self.factor.tril().mT
+
+    @property
+    def mode(self) -> Tensor:
+        return self.mean
+
+    def rsample(self, noise: Tensor) -> Tensor:
+        """mean + L noise, differentiable in both; noise: [..., A], standard normal. Source: lecture 11, (11.6)."""
+        return self.mean + (self.factor.tril() @ noise.unsqueeze(-1)).squeeze(-1)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The same sample, cut off from the gradient."""
+        return self.rsample(noise).detach()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value) = -|L^-1 (value - mean)|^2 / 2 - sum_i [log L_ii + log(2 pi) / 2]; [..., A] -> [...]."""
+        z = torch.linalg.solve_triangular(self.factor.tril(), (value - self.mean).unsqueeze(-1), upper=False).squeeze(-1)
+        return -(0.5 * z.square() + self._log_diagonal + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """sum_i [log L_ii + log(2 pi e) / 2], in nats; [...]."""
+        return (self._log_diagonal + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    @property
+    def _log_diagonal(self) -> Tensor:
+        return self.factor.diagonal(dim1=-2, dim2=-1).log()
 
 
 @dataclass(frozen=True)
@@ -101,8 +144,36 @@ class Categorical:
 
 
 @dataclass(frozen=True)
+class Bernoulli:
+    """Independent coins along the last axis: 1 with probability sigmoid(logits), else 0. logits, samples: [..., A]."""
+
+    logits: Tensor
+    noise_kind: ClassVar[str] = "uniform"
+
+    @property
+    def probabilities(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    @property
+    def mode(self) -> Tensor:
+        return (self.logits > 0).to(self.logits.dtype)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """1 where ``noise`` (uniform on [0, 1), [..., A]) is below the probability."""
+        return (noise < self.probabilities).to(self.logits.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """sum_i log p(value_i), value_i 0 or 1; [..., A] -> [...]."""
+        return torch.nn.functional.logsigmoid(torch.where(value > 0.5, self.logits, -self.logits)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """-sum_i [p_i log p_i + (1 - p_i) log(1 - p_i)], in nats; [...]."""
+        return -sum((s * self.logits).sigmoid() * torch.nn.functional.logsigmoid(s * self.logits) for s in (1, -1)).sum(-1)
+
+
+@dataclass(frozen=True)
 class Deterministic:
-    """All probability on one value [..., A]; there is no noise to give."""
+    """All probability on one value [..., A]; it needs no noise, and ignores what it is given."""
 
     value: Tensor
     noise_kind: ClassVar[None] = None
@@ -111,11 +182,11 @@ class Deterministic:
     def mode(self) -> Tensor:
         return self.value
 
-    def rsample(self, noise: None = None) -> Tensor:
+    def rsample(self, noise: Tensor | None = None) -> Tensor:
         """The value, differentiable."""
         return self.value
 
-    def sample(self, noise: None = None) -> Tensor:
+    def sample(self, noise: Tensor | None = None) -> Tensor:
         """The value, cut off from the gradient."""
         return self.value.detach()
 
@@ -125,7 +196,7 @@ class Deterministic:
         return torch.where(same, 0.0, -math.inf).to(self.value.dtype)
 
 
-Distribution = Normal | Categorical | Deterministic
+Distribution = Normal | MultivariateNormal | Categorical | Bernoulli | Deterministic
 
 
 def stack(distributions: Sequence[D], axis: int) -> D:

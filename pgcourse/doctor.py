@@ -49,6 +49,7 @@ def examine() -> Iterator[Finding]:
     yield _browser()
     yield _bubblewrap()
     yield _landlock()
+    yield _isolation()
 
 
 def browser() -> str | None:
@@ -140,19 +141,41 @@ def _bubblewrap() -> Finding:
     if not shutil.which("bwrap"):
         return Finding("isolation: bubblewrap", False, "not installed", remedy)
     # Asked for by name: --unshare-all alone leaves the user namespace out silently where it is not to be had.
-    user = [] if os.geteuid() == 0 else ["--unshare-user", "--disable-userns"]
+    user = [] if os.geteuid() == 0 else ["--unshare-user"]
     if _succeeds(["bwrap", "--unshare-all", *user, "--die-with-parent", "--ro-bind", "/", "/", "true"], timeout=10):
         return Finding("isolation: bubblewrap", True, "works")
-    remedy = "It needs user namespaces (and bubblewrap 0.8 or newer), which this system or container may forbid."
+    remedy = "It needs user namespaces, which this system or container may forbid."
     return Finding("isolation: bubblewrap", False, "installed, but it cannot isolate a process here", remedy)
 
 
 def _landlock() -> Finding:
     version = _landlock_version()
-    if version > 0:
+    if version >= 3:
         return Finding("isolation: Landlock", True, f"ABI {version}")
-    remedy = "Linux 5.13 or newer has it, where it is enabled at boot. Only grading other people's code needs it."
-    return Finding("isolation: Landlock", False, "not available", remedy)
+    remedy = "Linux 6.2 or newer has it, where it is enabled at boot. Only grading other people's code needs it."
+    return Finding("isolation: Landlock", False, f"ABI {version}, older than 3" if version else "not available", remedy)
+
+
+def _isolation() -> Finding:
+    """The level that grading will find, judged by its parts; grading itself tries it out."""
+    if _bubblewrap().works:
+        level = "S3" if _has_control_group() else "S2"
+    else:
+        level = "S1" if _landlock().works else "S0"
+    if level != "S0":
+        return Finding("isolation: level", True, f"{level} (docs/isolation.md)")
+    remedy = "Grade where there is bubblewrap or Landlock, such as in a virtual machine with Linux (docs/isolation.md)."
+    return Finding("isolation: level", False, "S0: none, so other people's code is not graded here", remedy)
+
+
+def _has_control_group() -> bool:
+    try:
+        from .grading.sandbox.cgroup import Group
+
+        Group(memory=1 << 20, processes=1).close()
+    except (ImportError, OSError):  # the package of the grader needs torch
+        return False
+    return True
 
 
 def _landlock_version() -> int:

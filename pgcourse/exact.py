@@ -9,8 +9,8 @@ Without one they do not, and come out of a linear system. ``dataclasses.replace(
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from . import distributions
 from .envs.lqr import LQR
 from .envs.tabular import Tabular
-from .gradients import per_replica
+from .gradients import Expectation, per_replica
 
 Policy = torch.nn.Module | Tensor
 
@@ -123,6 +123,69 @@ def expected_return(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Floa
 def policy_gradient(mdp: Tabular, policy: torch.nn.Module, discount: float = 1.0) -> Float[Tensor, "R P"]:
     """grad J of each replica, flat, in the order of ``policy.parameters()``, as ``gradients.score_function`` estimates it."""
     return per_replica(expected_return(mdp, policy, discount), policy)
+
+
+def on_observations(mdp: Tabular, table: Float[Tensor, "*R O A"]) -> Float[Tensor, "*R S A"]:
+    """What a table with one row of action probabilities for each observation does in each state: states that look alike share
+    a row, pi(a | s) = table[o(s), a].
+
+    The result is a policy for every function here, and differentiable in the table. Raises ValueError for an MDP whose
+    observations are not one-hot (a policy module takes any), and for a table that does not have their number of rows.
+    """
+    seen = mdp.observation.to(table)
+    if not torch.equal(seen, torch.nn.functional.one_hot(seen.argmax(-1), seen.shape[1]).to(seen)):
+        raise ValueError(f"the observations of {mdp.name} are not one-hot, so no row of a table belongs to them; use a module.")
+    observations, actions = seen.shape[1], mdp.transition.shape[1]
+    if table.shape[-2:] != (observations, actions):
+        raise ValueError(
+            f"the table has shape {tuple(table.shape)}; {mdp.name} has {observations} observations and {actions} actions, so "
+            f"it must be [..., {observations}, {actions}]."
+        )
+    return seen @ table
+
+
+def best_deterministic(mdp: Tabular, discount: float = 1.0, *, limit: int = 100_000) -> tuple[Float[Tensor, "O A"], Tensor]:
+    """The best of all policies that always do the same on the same observation, [O, A] of zeros and ones, and its J.
+
+    All A^n of them are tried, n being the observations at which something is decided; of equals the first one wins. Raises
+    ValueError for more than ``limit`` of them, and as ``on_observations`` and ``expected_return``.
+    """
+    observations, actions = mdp.observation.shape[1], mdp.transition.shape[1]
+    decided = (mdp.observation[~mdp.terminal] > 0).any(0).nonzero().flatten()
+    count = actions ** len(decided)
+    if count > limit:
+        raise ValueError(f"{mdp.name} has {count} deterministic policies, more than limit = {limit}; raise it, or search.")
+    best, best_return = torch.zeros(0), torch.tensor(-torch.inf)
+    for numbers in torch.arange(count).split(1024):
+        choice = torch.zeros(len(numbers), observations, dtype=torch.int64)
+        choice[:, decided] = numbers[:, None] // actions ** torch.arange(len(decided)) % actions
+        tables = torch.nn.functional.one_hot(choice, actions).to(mdp.transition)
+        value = expected_return(mdp, on_observations(mdp, tables), discount)
+        if value.max() > best_return:
+            best, best_return = tables[value.argmax()], value.max()
+    return best, best_return
+
+
+def best_between(
+    mdp: Tabular, first: Float[Tensor, "O A"], second: Float[Tensor, "O A"], discount: float = 1.0
+) -> tuple[float, Tensor]:
+    """The q in [0, 1] for which the table (1 - q) first + q second, drawn from at every step, has the largest J; and that J.
+
+    By bisection of dJ/dq, so to rounding, but only where J has a single peak between the two: as in the aliased gridworld,
+    where J is concave in the probability of going right in the cells that look alike (lecture 01). Raises ValueError as
+    ``on_observations`` and ``expected_return``.
+    """
+
+    def objective(q: Tensor) -> Tensor:
+        return expected_return(mdp, on_observations(mdp, (1 - q) * first + q * second), discount)
+
+    low, high = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    for _ in range(60):
+        middle = ((low + high) / 2).requires_grad_()
+        (slope,) = torch.autograd.grad(objective(middle), middle)
+        low, high = (middle.detach(), high) if slope > 0 else (low, middle.detach())
+    q = (low + high) / 2
+    return float(q), objective(q)
 
 
 @dataclass(frozen=True)
@@ -389,30 +452,47 @@ def _check_stable(closed: Tensor, discount: float) -> None:
 
 
 def expectation(
-    distribution: distributions.Distribution, f: Callable[[Tensor], Tensor], order: int = 20, *, limit: int = 1_000_000
+    distribution: distributions.Distribution,
+    f: Callable[[Tensor], Tensor],
+    order: int = 20,
+    *,
+    breaks: Sequence[float] = (),
+    limit: int = 1_000_000,
 ) -> Tensor:
     """E[f(x)] for x ~ distribution: a sum over all outcomes, or over the points of a Gauss-Hermite grid.
 
-        Categorical:   sum_a p(a) f(a)
-        Normal:        sum_i w_i f(mean + std z_i), with ``order`` points in each dimension: exact where f is a polynomial
-                       of degree <= 2 order - 1 in each coordinate (its gradient: <= 2 order - 3), close where f is smooth
+        Categorical, Bernoulli:   sum_x p(x) f(x)
+        (Multivariate)Normal:     sum_i w_i f(mean + L z_i), with ``order`` points in each dimension: exact where f is a
+                                  polynomial of degree <= 2 order - 1 in each coordinate of z (its gradient: <= 2 order - 3),
+                                  close where f is smooth
+
+    ``breaks``: where f jumps or bends, for a Normal of one dimension. The line is then cut there and at every standard
+    deviation up to 10, and each piece gets ``order`` Gauss-Legendre points: right to rounding where f is smooth between them.
 
     ``f`` gets all points at once with a new axis in front, [points, *batch] or [points, *batch, dimension], and returns
     [points, *batch, ...]; the result is [*batch, ...]. The gradient goes through the probabilities, so f may be a black box:
     d/dtheta E[f] = sum f dp. Where f itself depends on theta, that part is there as well.
 
-    Raises TypeError for a distribution that is neither, ValueError for a grid of more than ``limit`` points and for an f
-    that does not return a value per point.
+    Raises TypeError for a distribution that is none of these, ValueError for more than ``limit`` points, for breaks of
+    something else than a Normal of one dimension, and for an f that does not return a value per point.
     """
+    line = isinstance(distribution, distributions.Normal) and distribution.mean.shape[-1] == 1
+    if len(breaks) and not line:
+        raise ValueError("breaks are for a Normal of one dimension, [..., 1]; without them the Gauss-Hermite grid is used.")
     if isinstance(distribution, distributions.Categorical):
         weight = distribution.probabilities.movedim(-1, 0)
         outcomes = torch.arange(len(weight), device=weight.device)
         points = outcomes.reshape(-1, *(1,) * (weight.dim() - 1)).expand(weight.shape)
-    elif isinstance(distribution, distributions.Normal):
+    elif isinstance(distribution, distributions.Bernoulli):
+        points, weight = _faces(distribution, limit)
+    elif isinstance(distribution, distributions.Normal) and len(breaks):
+        points, weight = _pieces(distribution, order, breaks)
+    elif isinstance(distribution, distributions.Normal | distributions.MultivariateNormal):
         points, weight = _grid(distribution, order, limit)
     else:
         raise TypeError(
-            f"the distribution is {type(distribution).__name__}; exact expectations exist for Categorical and Normal ones."
+            f"the distribution is {type(distribution).__name__}; exact expectations exist for Categorical, Bernoulli, Normal "
+            "and MultivariateNormal ones."
         )
     value = f(points)
     if value.shape[: weight.dim()] != weight.shape:
@@ -423,7 +503,45 @@ def expectation(
     return (weight.reshape(*weight.shape, *(1,) * (value.dim() - weight.dim())) * value).sum(0)
 
 
-def _grid(normal: distributions.Normal, order: int, limit: int) -> tuple[Tensor, Tensor]:
+def expectation_gradient(
+    objective: Expectation,
+    theta: Float[Tensor, "*R P"],
+    order: int = 20,
+    *,
+    breaks: Sequence[float] = (),
+    limit: int = 1_000_000,
+) -> Float[Tensor, "*R P"]:
+    """grad J(theta) of J = E[value(x)], x ~ law(theta): what the estimators of ``gradients`` estimate. See ``expectation``."""
+    with torch.enable_grad():
+        theta = theta.detach().requires_grad_()
+        value = expectation(objective.law(theta), objective.value, order, breaks=breaks, limit=limit)
+        return torch.autograd.grad(value.sum(), theta)[0]
+
+
+def _faces(coins: distributions.Bernoulli, limit: int) -> tuple[Tensor, Tensor]:
+    """All outcomes of n coins, [2^n, *batch, n], and their probabilities [2^n, *batch]."""
+    n = coins.logits.shape[-1]
+    if 2**n > limit:
+        raise ValueError(f"{n} coins have {2.0**n:.6g} outcomes, more than limit = {limit}; raise it, or take fewer coins.")
+    places = torch.arange(n, device=coins.logits.device)
+    outcomes = (torch.arange(2**n, device=places.device)[:, None] >> places & 1).to(coins.logits)
+    points = outcomes.reshape(-1, *(1,) * (coins.logits.dim() - 1), n).expand(-1, *coins.logits.shape)
+    return points, coins.log_prob(points).exp()
+
+
+def _pieces(normal: distributions.Normal, order: int, breaks: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Points [N, *batch, 1] and weights [N, *batch] of Gauss-Legendre rules between the breaks."""
+    mean, std = normal.mean.detach(), normal.std.detach()
+    regular = mean + std * torch.arange(-10, 11).to(mean)  # [*batch, 21]
+    cuts = torch.as_tensor(breaks).to(mean).expand(*mean.shape[:-1], -1)
+    edges = torch.cat([regular, torch.minimum(torch.maximum(cuts, regular[..., :1]), regular[..., -1:])], -1).sort(-1).values
+    nodes, weights = (torch.as_tensor(each).to(mean) for each in np.polynomial.legendre.leggauss(order))
+    width = edges.diff(dim=-1).unsqueeze(-1) / 2
+    points = (edges[..., :-1].unsqueeze(-1) + width * (1 + nodes)).flatten(-2).movedim(-1, 0).unsqueeze(-1)
+    return points, (width * weights).flatten(-2).movedim(-1, 0) * normal.log_prob(points).exp()
+
+
+def _grid(normal: distributions.Normal | distributions.MultivariateNormal, order: int, limit: int) -> tuple[Tensor, Tensor]:
     """Points [N, *batch, D] and weights [N, *batch] of the tensor-product Gauss-Hermite rule."""
     dimension = normal.mean.shape[-1]
     if order < 1 or order**dimension > limit:
@@ -437,8 +555,7 @@ def _grid(normal: distributions.Normal, order: int, limit: int) -> tuple[Tensor,
     mass = torch.as_tensor(weights / weights.sum()).to(normal.mean)
     mass = torch.cartesian_prod(*[mass] * dimension).reshape(-1, dimension).prod(-1)
     between = (1,) * (normal.mean.dim() - 1)
-    fixed = replace(normal, mean=normal.mean.detach(), log_std=normal.log_std.detach())
-    points = fixed.rsample(z.reshape(-1, *between, dimension))
+    points = normal.sample(z.reshape(-1, *between, dimension))
     # The points stand still and their probabilities move: p / p.detach() is 1, and its gradient is that of log p.
     log_probability = normal.log_prob(points)
     ratio = (log_probability - log_probability.detach()).exp()

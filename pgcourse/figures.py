@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Patch
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from . import exact, gradients, nn, plots, policies, returns, rollout
@@ -77,6 +79,20 @@ def darts(
     right.set(xlabel="pull across (points per metre)", ylabel="pull up (points per metre)")
     right.set_title(f"The average of {throws} pull{'s' * (throws > 1)}\nestimates the gradient")
     plots.legend(right, **BELOW)
+
+
+DARTS = {
+    "size": (8.4, 5.6),
+    "columns": 2,
+    "across": (-2.0, 2.0, 0.1),
+    "up": (-2.0, 2.0, 0.1),
+    "spread": (0.3, 1.2, 0.1),
+    "throws": (1, 200),
+    "factor": (0.5, 2.0, 0.5),
+    "subtract": (0.0, 2.0, 0.1),
+    "again": "throw again",
+}
+"""How ``widgets.movable`` shows ``darts``: the size of its figure, and its controls."""
 
 
 def expected_pull(points: Landscape, aim: Float[Tensor, "2"], spread: float, step: float = 0.04) -> Float[Tensor, "2"]:
@@ -147,6 +163,17 @@ def histograms(axes: Sequence[Axes], estimates: Mapping[str, Tensor], exact: flo
         ax.plot(values.mean(), 0.1 * counts.max(), "^", label="mean of the estimates", **mean)
         ax.set(xlim=span, ylim=(0, (1.5 if none > 0.005 else 1.1) * counts.max()), yticks=[], title=name)
     plots.legend(axes[0], loc="upper right")
+
+
+def scores(
+    ax: Axes, x: Float[Tensor, " N"], density: Float[Tensor, " N"], of_mean: Float[Tensor, " N"], of_spread: Float[Tensor, " N"]
+) -> None:
+    """The two scores of a Gaussian over x, and its density, enlarged."""
+    ax.fill_between(x, 4 * density, color="#dddddd", label="density, enlarged")
+    ax.plot(x, of_mean, label="score of the mean")
+    ax.plot(x, of_spread, "--", color=COLORS["other"], label="score of the spread")
+    ax.set(xlabel="x", ylabel="score", xlim=(float(x[0]), float(x[-1])), ylim=(-4.5, 8))
+    plots.legend(ax, loc="lower right")
 
 
 def nudges(axes: Sequence[Axes], changes: Sequence[Tensor], prize: Tensor) -> None:
@@ -305,7 +332,7 @@ def _tree(ax: Axes, mdp: Tabular, walks: exact.Trajectories, pay: Tensor) -> Non
         _tag(ax, 1, middle, PLACES[place], "#fff6df")
     _tag(ax, 0, 3.5, PLACES[0], "#fff6df")
     ax.set(xlim=(-0.2, 2.5), ylim=(7.6, -0.6), xticks=[], yticks=[])
-    ax.set_title("The paths and their pay stay.\nTheir widths change: how likely")
+    ax.set_title("Paths and pay stay the same.\nWidth: how likely a path is")
     ax.spines[:].set_visible(False)
     ax.grid(False)
 
@@ -337,12 +364,49 @@ def hills(
     plots.legend(ax, loc="upper left")
 
 
-def dots(ax: Axes, values: Mapping[str, Sequence[float]], colors: Sequence[str]) -> None:
+def loss_and_return(
+    axes: Sequence[Axes], loss: Float[np.ndarray, "R U"], value: Float[np.ndarray, "R U"], updates: Sequence[int]
+) -> None:
+    """Learners as dots, their return over their loss, on one axes for each of some updates."""
+    for ax, x, y, update in zip(axes, loss.T, value.T, updates, strict=True):
+        ax.plot(x, y, "o", color=COLORS["score_function"], alpha=0.7, markersize=9, markeredgecolor="white")
+        ax.margins(x=0.15)
+        ax.xaxis.set_major_locator(MaxNLocator(3))
+        ax.set(xlabel="loss", title=f"update {update}")
+    axes[0].set_ylabel("return per episode")
+
+
+def side_by_side(axes: Sequence[Axes], curves: Mapping[str, Float[np.ndarray, "R N"]], quantity: str) -> None:
+    """A row of curves [learner, update], each on its own axes: mean, interval, every learner.
+
+    The first row of a figure also gets the titles, and the legend that says which is which.
+    """
+    paint = COLORS["score_function"]
+    for ax, (name, values) in zip(axes, curves.items(), strict=True):
+        plots.band(ax, range(1, values.shape[1] + 1), values)
+        ax.get_legend().remove()
+        if ax.get_subplotspec().is_first_row():
+            ax.set_title(f"{name}\n{len(values)} learners")
+        if ax.get_subplotspec().is_last_row():
+            ax.set_xlabel("updates")
+        for line in ax.lines[:-1]:
+            line.set_alpha(0.5)
+    axes[0].set_ylabel(quantity)
+    if axes[0].get_subplotspec().is_first_row():
+        mean, one = (Line2D([], [], color=paint, linewidth=width) for width in (2.5, 0.8))
+        key = {mean: "mean", Patch(color=paint, alpha=0.25): "95 % interval of the mean", one: "one learner"}
+        picture = axes[0].get_figure()
+        picture.legend(list(key), list(key.values()), loc="outside lower center", ncols=3, edgecolor="none")
+
+
+def dots(ax: Axes, values: Mapping[str, Sequence[float]]) -> None:
     """One column of dots for each setting, a dot for each seed; a bar at the mean."""
-    look = {"alpha": 0.7, "markersize": 9, "markeredgecolor": "white"}
-    for column, (seeds, paint) in enumerate(zip(values.values(), colors, strict=True)):
-        ax.plot(column + np.linspace(-0.16, 0.16, len(seeds)), seeds, "o", color=COLORS[paint], **look)
-        ax.plot([column - 0.28, column + 0.28], [np.mean(seeds)] * 2, color=COLORS[paint], linewidth=3)
+    look = {"color": COLORS["score_function"], "alpha": 0.7, "markersize": 9, "markeredgecolor": "white"}
+    for column, seeds in enumerate(values.values()):
+        ax.plot(column + np.linspace(-0.16, 0.16, len(seeds)), seeds, "o", label="a seed" if not column else None, **look)
+        bar = {"color": COLORS["score_function"], "linewidth": 3, "label": "their mean" if not column else None}
+        ax.plot([column - 0.28, column + 0.28], [np.mean(seeds)] * 2, **bar)
+    plots.legend(ax, loc="lower left")
     ax.set_xticks(range(len(values)), [f"{name}\n{len(v)} seeds" for name, v in values.items()])
     ax.set_xlim(-0.6, len(values) - 0.4)
     ax.grid(axis="x", visible=False)

@@ -1,15 +1,371 @@
-"""Estimators of the gradient of an expectation, and how to measure one."""
+"""Estimators of the gradient of an expectation, and how to measure one.
 
+One calling convention, so that any estimator can stand in for any other. What is to be climbed is an *objective*
+
+    f(theta [..., P], noise) -> [...]        J(theta) = E[f(theta, noise)]
+
+one noisy evaluation for each parameter vector, with any leading axes, which those of theta and of the noise make by
+broadcasting. An *estimator* of its gradient is
+
+    estimator(f, theta [*R, P], noise, ...) -> [*R, P]
+
+with settings of its own behind. It evaluates f at K parameter vectors, N times at each, and takes the mean of the N. The noise
+it is given is [*R, K, N, ...] (every evaluation has its own), or [*R, 1, N, ...] (all K share theirs: common random numbers),
+or None for an objective without noise. Nothing is drawn in here.
+
+``forward_differences`` (K = P + 1), ``central_differences`` (K = 2 P) and ``plus_zero_minus`` (K as you like) only call the
+objective. ``likelihood_ratio`` (K = 1) must know more of it: that it is an ``Expectation`` or an ``Unrolled`` policy.
+``pathwise`` (K = 1) differentiates it. With noise [*R, 1, N, ...] each of them can stand in for each other. ``measure_valued``
+(K = 2) takes an Expectation too, and noise of its own kind.
+"""
+
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from . import returns
+from . import distributions, returns
+from .distributions import Distribution
+from .envs.base import Env
 from .nn import flat_gradient
 from .policies import Policy
+from .rng import Noise, Rng
 from .rollout import Rollout
+
+Objective = Callable[[Tensor, Any], Tensor]
+"""f(theta [..., P], noise) -> [...]."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The objective J(theta) = E[value(x)] with x drawn from law(theta); called with theta and noise it samples x.
+
+    law: theta [..., P] -> a distribution; value: samples -> [...].
+    """
+
+    law: Callable[[Tensor], Distribution]
+    value: Callable[[Tensor], Tensor]
+
+    def __call__(self, theta: Tensor, noise: Any) -> Tensor:
+        return self.value(self.law(theta).sample(noise))
+
+    def surrogate(self, theta: Tensor, noise: Any) -> Tensor:
+        """value(x) log p(x; theta), x and value(x) held fixed: its gradient is a score-function estimate."""
+        law = self.law(theta)
+        _check_serves("likelihood_ratio", law)
+        x = law.sample(noise)
+        return self.value(x).detach() * law.log_prob(x)
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """The objective J(theta) = E[sum_{t < steps} discount^t r_t] in an environment whose dynamics are known. Called with theta
+    and noise it acts out an episode for each, with
+
+        a_t = g(theta, s_t, z_t),    s_{t+1} = F(s_t, a_t, w_t),
+
+    and is differentiable in theta as far as environment and law are.
+
+    law: (theta [..., P], observation [..., O]) -> a distribution over actions. Noise is what ``draw`` draws: of the first
+    states, of the actions (z) and of the dynamics (w), the last two with a time axis behind the leading ones.
+
+    Raises ValueError where an episode terminates: when it does depends on theta, and that has no slope. Source: lecture 11,
+    (11.8).
+    """
+
+    env: Env
+    law: Callable[[Tensor, Tensor], Distribution]
+    steps: int
+    discount: float = 1.0
+
+    def draw(self, rng: Rng, *leading: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Noise for whole episodes with a Gaussian policy, each [R, *leading, ...]."""
+        spec = self.env.spec
+        action = rng.draw(Noise("normal", (spec.action.size,)), *leading, self.steps)
+        return rng.draw(spec.initial_noise, *leading), action, rng.draw(spec.step_noise, *leading, self.steps)
+
+    def __call__(self, theta: Tensor, noise: Any) -> Tensor:
+        """The discounted return of each episode; gradient flows through actions, states and rewards."""
+        reward, _, _ = self._run(theta, noise, "pathwise")
+        return returns.discounted(reward.flatten(1), self.discount).reshape(reward.shape[1:])
+
+    def surrogate(self, theta: Tensor, noise: Any) -> Tensor:
+        """sum_t discount^t G_t log pi(a_t | s_t), all but log pi held fixed: its gradient is a score-function estimate."""
+        reward, laws, actions = self._run(theta, noise, "likelihood_ratio")
+        to_go = returns.to_go(reward.flatten(1), self.discount)
+        weight = (to_go * returns.powers(self.discount, self.steps, to_go)).reshape(reward.shape).detach()
+        return sum(w * law.log_prob(action) for w, law, action in zip(weight, laws, actions, strict=True))
+
+    def _run(self, theta: Tensor, noise: Any, estimator: str) -> tuple[Tensor, list, list]:
+        """Rewards [T, ...], laws and actions; with "pathwise" gradient flows through the actions."""
+        first, action_noise, step_noise = noise
+        leading = torch.broadcast_shapes(theta.shape[:-1], first.shape[:-1])
+        state = self.env.initial(first).expand(*leading, *self.env.spec.state_shape)
+        rewards, laws, actions = [], [], []
+        for t in range(self.steps):
+            laws.append(self.law(theta, self.env.observe(state)))
+            _check_serves(estimator, laws[t])
+            sample = laws[t].rsample if estimator == "pathwise" else laws[t].sample
+            action = sample(action_noise[..., t, :])
+            actions.append(action.expand(*leading, action.shape[-1]))
+            state, reward, terminated = self.env.step(state, actions[t], None if step_noise is None else step_noise[..., t, :])
+            if terminated.any():
+                raise ValueError(
+                    f"an episode of {self.env.spec.name} terminated at step {t}; Unrolled is for environments that run on to "
+                    "the time limit. score_function takes episodes of any length."
+                )
+            rewards.append(reward)
+        return torch.stack(rewards), laws, actions
+
+
+def forward_differences(
+    objective: Objective, theta: Float[Tensor, "*R P"], noise: Any, step: float | Tensor = 0.01
+) -> Float[Tensor, "*R P"]:
+    """(J(theta + step_j e_j) - J(theta)) / step_j for each parameter j; K = P + 1 evaluations, theta itself first.
+
+    Off by step_j / 2 times the second derivative. step: one number, or [P]. Source: lecture 02, (2.2).
+    """
+    step = _steps(step, theta)
+    points = torch.cat([theta.unsqueeze(-2), theta.unsqueeze(-2) + step.diag()], -2)  # [*R, P + 1, P]
+    value = mean_value(objective, points, noise)
+    return (value[..., 1:] - value[..., :1]) / step
+
+
+def central_differences(
+    objective: Objective, theta: Float[Tensor, "*R P"], noise: Any, step: float | Tensor = 0.01
+) -> Float[Tensor, "*R P"]:
+    """(J(theta + step_j e_j) - J(theta - step_j e_j)) / (2 step_j); K = 2 P evaluations, the P plus ones first.
+
+    Off by step_j^2 / 6 times the third derivative. step: one number, or [P]. Source: lecture 02, (2.3).
+    """
+    step = _steps(step, theta)
+    points = torch.cat([theta.unsqueeze(-2) + step.diag(), theta.unsqueeze(-2) - step.diag()], -2)  # [*R, 2 P, P]
+    plus, minus = mean_value(objective, points, noise).chunk(2, -1)
+    return (plus - minus) / (2 * step)
+
+
+def plus_zero_minus(
+    objective: Objective, theta: Float[Tensor, "*R P"], noise: Any, signs: Float[Tensor, "*R K P"], step: float | Tensor = 0.01
+) -> Float[Tensor, "*R P"]:
+    """The scheme of the AIBO gait: K evaluations at theta + step * signs, all parameters changed at once.
+
+    signs: -1, 0 or 1, each with probability 1/3 (``random_signs``). Each parameter sorts the same K values into three groups by
+    its own sign; ``group_difference`` of their means is divided by 2 step. What the other parameters did at the same time is
+    noise to it, and a parameter that is put to rest is 0, whatever its slope. Source: Kohl & Stone (2004); lecture 02, (2.8).
+    """
+    step = _steps(step, theta)
+    value = mean_value(objective, theta.unsqueeze(-2) + step * signs, noise)
+    return group_difference(value, signs) / (2 * step)
+
+
+def random_signs(uniform: Float[Tensor, "*R K P"]) -> Float[Tensor, "*R K P"]:
+    """-1, 0 or 1, with equal chances, from uniform numbers."""
+    return (3 * uniform).floor() - 1
+
+
+def group_difference(value: Float[Tensor, "*R K"], signs: Float[Tensor, "*R K P"]) -> Float[Tensor, "*R P"]:
+    """A_j = mean(value where sign_j = 1) - mean(value where sign_j = -1), and 0 where the middle group is the best of three.
+
+    Where the plus or the minus group is empty nothing can be said of a parameter: 0. An empty middle group beats nobody.
+    Source: Kohl & Stone (2004); lecture 02, (2.8).
+    """
+    minus, zero, plus = (_group_mean(value, signs == sign) for sign in (-1, 0, 1))
+    rest = (zero > plus) & (zero > minus)  # a comparison with NaN, the mean of an empty group, is false
+    return torch.where(rest, 0, plus - minus).nan_to_num(0)
+
+
+def _group_mean(value: Tensor, member: Tensor) -> Tensor:
+    """Mean of value [*R, K] over the members [*R, K, P] of each group; NaN for an empty one."""
+    member = member.to(value.dtype)
+    return (value.unsqueeze(-1) * member).sum(-2) / member.sum(-2)
+
+
+def likelihood_ratio(objective: Objective, theta: Float[Tensor, "*R P"], noise: Any) -> Float[Tensor, "*R P"]:
+    """The score-function estimator, mean_n value(x_n) grad log p(x_n; theta), of an ``Expectation``: unbiased, and K = 1.
+
+    Of an ``Unrolled`` policy: mean_n sum_t discount^t G_t grad log pi(a_t | s_t). Raises TypeError for another objective: of a
+    plain function nobody knows the probabilities. Source: lecture 03, (3.4); lecture 04, (4.4).
+    """
+    if not isinstance(objective, Expectation | Unrolled):
+        raise TypeError(
+            f"likelihood_ratio needs the probabilities of what was drawn, so an Expectation(law, value) or an Unrolled policy; "
+            f"this is a {type(objective).__name__}. forward_differences and central_differences need nothing but a function."
+        )
+    with torch.enable_grad():
+        theta = theta.detach().requires_grad_()
+        surrogate = objective.surrogate(theta[..., None, None, :], noise).mean(-1)  # [*R, 1]
+        return torch.autograd.grad(surrogate.sum(), theta)[0]
+
+
+def pathwise(objective: Objective, theta: Float[Tensor, "*R P"], noise: Any) -> Float[Tensor, "*R P"]:
+    """The pathwise estimator, mean_n d f(theta, noise_n) / d theta, with the noise held fixed; K = 1.
+
+    An ``Expectation`` is sampled as x = g(theta, noise), differentiably. Unbiased where the value is continuous in theta and
+    its slope is bounded by something integrable. Where the value jumps, what the jump contributes is missing, and nobody says.
+
+    Raises TypeError for a law that cannot be sampled differentiably, and ValueError where no gradient reaches theta. Source:
+    Kingma & Welling (2014); lecture 11, (11.4).
+    """
+    through = _reparameterized(objective) if isinstance(objective, Expectation) else objective
+    with torch.enable_grad():
+        theta = theta.detach().requires_grad_()
+        value = mean_value(through, theta.unsqueeze(-2), noise)  # [*R, 1]
+        if not value.requires_grad:
+            raise ValueError(
+                "no gradient reaches theta: either the samples are cut off from it (.sample, .detach), or the value has no "
+                "slope (comparisons, rounding, whole numbers). likelihood_ratio and measure_valued need no slope."
+            )
+        return torch.autograd.grad(value.sum(), theta)[0]
+
+
+def _reparameterized(expectation: Expectation) -> Objective:
+    """Its objective with samples through which gradient flows."""
+
+    def value(theta: Tensor, noise: Any) -> Tensor:
+        law = expectation.law(theta)
+        _check_serves("pathwise", law)
+        return expectation.value(law.rsample(noise))
+
+    return value
+
+
+def measure_valued(objective: Objective, theta: Float[Tensor, "*R P"], noise: Tensor) -> Float[Tensor, "*R P"]:
+    """The measure-valued estimator: the derivative of a density is a difference of two densities, and each is sampled.
+
+        d E[value] / d parameter_i = c_i (E[value(x+)] - E[value(x-)]),    x+ and x- differ from x in coordinate i only:
+
+        Normal, mean        c = 1 / (sigma sqrt(2 pi))   x+- = mu +- sigma W,  W Weibull(sqrt 2, 2)
+        Normal, log sigma   c = 1                        x+ = mu + sigma M,    M double-sided Maxwell;  x- = x
+        Bernoulli, logit    c = p (1 - p)                x+ = 1,  x- = 0
+        Categorical, logit  c = p_i (1 - p_i)            x+ = i,  x- drawn from what is left without i
+
+    The chain rule leads on to theta. Unbiased; the value may jump and needs no slope, but it is evaluated about twice for each
+    parameter. K = 2, the plus parts first. With noise [*R, 1, ...] both share theirs, which lowers the variance where the value
+    is smooth. Noise is normal [*R, K, N, D, 3] for a Normal of D coordinates, uniform [*R, K, N, D] for a Bernoulli, uniform
+    [*R, K, N] for a Categorical.
+
+    Raises TypeError for another law, or an objective that is no ``Expectation``. Source: Heidergott et al. (2008);
+    Mohamed et al. (2020), section 6; lecture 11, (11.11).
+    """
+    if not isinstance(objective, Expectation):
+        raise TypeError(
+            f"measure_valued needs the law of what is drawn, so an Expectation(law, value); this is a "
+            f"{type(objective).__name__}. forward_differences and central_differences need nothing but a function."
+        )
+    with torch.enable_grad():
+        theta = theta.detach().requires_grad_()
+        law = objective.law(theta[..., None, None, :])
+        _check_serves("measure_valued", law)
+        with torch.no_grad():
+            slopes = _MEASURES[type(law)](law, objective.value, noise)
+        parts = [(slope * parameter).sum() for parameter, slope in slopes if parameter.requires_grad]
+        return torch.autograd.grad(sum(parts), theta)[0]
+
+
+Slopes = list[tuple[Tensor, Tensor]]
+"""Parameters of a law [*R, 1, 1, D], each with the estimated slope of E[value] by it, of the same shape."""
+
+
+def _normal_slopes(law: distributions.Normal, value: Callable, noise: Tensor) -> Slopes:
+    plus, minus = noise[..., :1, :, :, :], noise[..., -1:, :, :, :]  # [*R, 1, N, D, 3]
+    far = [z[..., 1:].norm(dim=-1) for z in (plus, minus)]  # the length of two normal numbers has the law Weibull(sqrt 2, 2)
+    maxwell = plus[..., 0].sign() * plus.norm(dim=-1)
+    around = [law.mean + law.std * z[..., 0] for z in (plus, minus)]
+    up = value(_replaced(around[0], law.mean + law.std * far[0]))  # [D, *R, 1, N]
+    down = value(_replaced(around[1], law.mean - law.std * far[1]))
+    slopes = [(law.mean, _averaged(up - down) / (law.std * math.sqrt(2 * math.pi)))]
+    if law.log_std.requires_grad:
+        up = value(_replaced(around[0], law.mean + law.std * maxwell))
+        slopes.append((law.log_std, _averaged(up - value(around[1]))))
+    return slopes
+
+
+def _bernoulli_slopes(law: distributions.Bernoulli, value: Callable, noise: Tensor) -> Slopes:
+    plus, minus = (law.sample(z) for z in (noise[..., :1, :, :], noise[..., -1:, :, :]))
+    up, down = value(_replaced(plus, torch.ones_like(plus))), value(_replaced(minus, torch.zeros_like(minus)))
+    p = law.probabilities
+    return [(law.logits, p * (1 - p) * _averaged(up - down))]
+
+
+def _categorical_slopes(law: distributions.Categorical, value: Callable, noise: Tensor) -> Slopes:
+    n = law.logits.shape[-1]
+    each = torch.arange(n, device=noise.device).reshape(n, *(1,) * noise.dim())
+    without = torch.eye(n, dtype=torch.bool, device=noise.device).reshape(n, *(1,) * noise.dim(), n)
+    others = distributions.Categorical(law.logits.masked_fill(without, -math.inf)).sample(noise[..., -1:, :])  # [n, *R, 1, N]
+    p = law.probabilities
+    return [(law.logits, p * (1 - p) * _averaged(value(each.expand_as(others)) - value(others)))]
+
+
+_MEASURES = {
+    distributions.Normal: _normal_slopes,
+    distributions.Bernoulli: _bernoulli_slopes,
+    distributions.Categorical: _categorical_slopes,
+}
+
+
+def _replaced(x: Float[Tensor, "*batch D"], other: Float[Tensor, "*batch D"]) -> Float[Tensor, "D *batch D"]:
+    """x D times, the i-th time with coordinate i taken from ``other``."""
+    here = torch.eye(x.shape[-1], dtype=torch.bool, device=x.device).reshape(-1, *(1,) * (x.dim() - 1), x.shape[-1])
+    return torch.where(here, other, x)
+
+
+def _averaged(difference: Float[Tensor, "D *R N"]) -> Float[Tensor, "*R 1 D"]:
+    """Mean over the N samples, coordinates at the end again."""
+    return difference.mean(-1, keepdim=True).movedim(0, -1)
+
+
+_SERVES = {
+    "likelihood_ratio": (
+        (distributions.Normal, distributions.MultivariateNormal, distributions.Categorical, distributions.Bernoulli),
+        "it has no density whose logarithm could be differentiated",
+    ),
+    "pathwise": (
+        (distributions.Normal, distributions.MultivariateNormal, distributions.Deterministic),
+        "its samples jump, or stand still, when its parameters move a little",
+    ),
+    "measure_valued": (tuple(_MEASURES), "nobody has written its derivative as a difference of two distributions here"),
+}
+"""Which estimator serves which laws, and why it cannot serve others."""
+
+
+def _check_serves(estimator: str, law: Distribution) -> None:
+    """Raises TypeError where an estimator cannot serve a law, and names those that can."""
+    laws, why = _SERVES[estimator]
+    if isinstance(law, laws) or (estimator == "pathwise" and hasattr(law, "rsample")):
+        return
+    able = [name for name, (served, _) in _SERVES.items() if isinstance(law, served)]
+    raise TypeError(
+        f"{estimator} cannot serve a {type(law).__name__}: {why}. "
+        + (f"{' and '.join(able)} can; " if able else "")
+        + "forward_differences and central_differences, which need values only, serve any law."
+    )
+
+
+def mean_value(objective: Objective, points: Float[Tensor, "*R K P"], noise: Any) -> Float[Tensor, "*R K"]:
+    """J at each of K parameter vectors, estimated by the mean of N evaluations; noise as at the top of this file.
+
+    Raises ValueError where the objective does not return one number for each evaluation.
+    """
+    value = objective(points.unsqueeze(-2), noise)
+    if value.shape[:-1] != points.shape[:-1]:
+        asked = [*points.shape[:-1], "N"]
+        raise ValueError(
+            f"the objective returned shape {list(value.shape)}; [{', '.join(map(str, asked))}] was to come, a number for each "
+            "evaluation. It must be f(theta [..., P], noise) -> [...]: reduce the last axis and no other."
+        )
+    return value.mean(-1)
+
+
+def _steps(step: float | Tensor, theta: Tensor) -> Tensor:
+    """One step for each parameter, [P]. Raises ValueError where one is not positive."""
+    step = torch.as_tensor(step, dtype=theta.dtype, device=theta.device).expand(theta.shape[-1])
+    if not (step > 0).all():
+        raise ValueError(f"step is {step.tolist()}; every step must be > 0: a hundredth of its parameter's size, say.")
+    return step
 
 
 def score_surrogate(

@@ -5,9 +5,11 @@
                           -> exercises/NN_slug.ipynb   solution regions hold the stub
 
 Sources are Python files in percent format. A solution region is a code cell that consists of the one line
-``# solution: 03.gaussian_score``; what goes there is written once, in ``pgcourse.grading.tasks``. Two tags may follow
-a cell's marker (``# %% tags=["solution-only"]``): ``solution-only``, not in the exercise, and ``raises-exception``,
-the cell is there to fail.
+``# solution: 03.gaussian_score``; what goes there is written once, in ``pgcourse.grading.tasks``. Its check is a cell of the
+one line ``check(gaussian_score).points``. Two tags may follow a cell's marker (``# %% tags=["solution-only"]``):
+``solution-only``, not in the exercise, and ``raises-exception``, the cell is there to fail.
+
+Every notebook begins with a cell for Google Colab. In exercises answers and checks carry nbgrader's metadata.
 """
 
 import ast
@@ -20,9 +22,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 from nbformat import NotebookNode
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .grading import Task
 
 TAGS = ("raises-exception", "solution-only")
 LONGEST_CELL = 20
@@ -34,6 +42,23 @@ _METADATA = {
 }
 _NAME = re.compile(r"\d\d_[a-z0-9_]+")
 _REGION = re.compile(r"# solution: (\S+)")
+_CHECK = re.compile(r"check\((\w+)\)(\.points)?")
+
+COLAB = f"""# @title On Google Colab this cell installs the course; anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    from glob import glob
+    from importlib.util import find_spec
+    from subprocess import run
+
+    if not find_spec("pgcourse"):
+        course = (glob("pgcourse-*.whl") or ["pgcourse=={__version__}"])[0]  # your instructor's, if you have uploaded it
+        install = [sys.executable, "-m", "pip", "install", "--quiet"]
+        run([*install, "gymnasium[mujoco]>=1.2,<2", "mujoco>=3.2,<3.12", "jaxtyping>=0.2.34"], check=True)
+        run([*install, "--no-deps", course], check=True)  # without JupyterLab and ipywidgets: Colab has its own
+"""
+_COLAB_METADATA = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["colab"]}
 _EMPTY_WORDS = re.compile(r"\b(obviously|simply|just|note that)\b", re.IGNORECASE)
 
 
@@ -222,8 +247,9 @@ def _solution_and_exercise(
         except LookupError as error:
             raise SourceError(f"{place}: {error.args[0]}") from error
         solution[number - 1] = _with_source(cell, grading.reference_source(task))
-        # What a department's grading tool needs to know about an answer cell goes into this cell's metadata.
-        exercise[number - 1] = _with_source(cell, grading.stub_source(task))
+        exercise[number - 1] = _with_nbgrader(_with_source(cell, grading.stub_source(task)), task.name, solution=True)
+        check = _check_of(source, cells, task, place)
+        exercise[check] = _with_nbgrader(cells[check], f"check_{task.name}", grade=True, locked=True, points=task.points)
     return solution, [cell for cell in exercise if "solution-only" not in cell.metadata.get("tags", [])]
 
 
@@ -234,11 +260,33 @@ def _regions(cells: list[NotebookNode]) -> Iterator[tuple[int, NotebookNode, str
             yield number, cell, match[1]
 
 
+def _check_of(source: Path, cells: list[NotebookNode], task: "Task", place: str) -> int:
+    """Index of the cell ``check(f).points`` of a task: the one that a department's grading tool takes the points from."""
+    found = []
+    for number, cell in enumerate(cells, 1):
+        match = _CHECK.fullmatch(cell.source.strip())
+        if cell.cell_type == "code" and match and match[1] == task.name:
+            if not match[2]:
+                raise SourceError(f"{_place(source, number, cell)}: write check({task.name}).points, to show the points.")
+            found.append(number - 1)
+    if len(found) != 1:
+        raise SourceError(f"{place}: {len(found)} cells are check({task.name}).points; there must be one.")
+    return found[0]
+
+
+def _with_nbgrader(cell: NotebookNode, name: str, **settings) -> NotebookNode:
+    """The cell with nbgrader's metadata, schema 3. Locked: nbgrader puts the cell's text back before it grades."""
+    kind = {"grade": False, "locked": False, "solution": False, "task": False} | settings
+    return NotebookNode(cell, metadata={**cell.metadata, "nbgrader": {"schema_version": 3, "grade_id": name, **kind}})
+
+
 def _with_source(cell: NotebookNode, source: str) -> NotebookNode:
     return NotebookNode(cell, source=source.strip("\n"))
 
 
 def _text(cells: list[NotebookNode]) -> str:
+    colab = nbformat.v4.new_code_cell(COLAB.strip(), id="colab", metadata=_COLAB_METADATA)
+    cells = [colab, *cells]
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=_METADATA)
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
@@ -294,15 +342,16 @@ def _write_page(path: Path, lectures: dict[str, NotebookNode], out: Path) -> Pat
     from pgcourse import render
 
     notebook = lectures[path.stem]
-    _execute(notebook, path)
+    notebook.cells = [cell for cell in notebook.cells if "colab" not in cell.metadata.get("tags", [])]
+    execute(notebook, path)
     body = render.fragment(notebook, path.parent, lectures)
     page = out / f"{path.stem}.html"
-    title = _heading(notebook, path.stem)[0].replace("$", "")
+    title = heading(notebook, path.stem)[0].replace("$", "")
     page.write_text(render.document(title, body, _navigation(lectures, path.stem)), encoding="utf-8")
     return page
 
 
-def _execute(notebook: NotebookNode, path: Path) -> None:
+def execute(notebook: NotebookNode, path: Path) -> None:
     """Run all cells in place. RuntimeError names the cell that failed."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
@@ -323,7 +372,7 @@ def _execute(notebook: NotebookNode, path: Path) -> None:
         raise RuntimeError(f"cell {begun[-1]}: {reason}") from error
 
 
-def _heading(notebook: NotebookNode, otherwise: str) -> tuple[str, str]:
+def heading(notebook: NotebookNode, otherwise: str) -> tuple[str, str]:
     """Title (without markup) and first paragraph of a lecture."""
     text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     match = re.search(r"^# +(.+?) *$\s*([^#]*?)(?:\n\s*\n|\Z)", text, re.MULTILINE)
@@ -339,13 +388,13 @@ def _navigation(lectures: dict[str, NotebookNode], name: str) -> str:
 
 
 def _link(lectures: dict[str, NotebookNode], name: str, before: str = "", after: str = "") -> str:
-    return f'<a href="{name}.html">{before}{html.escape(_heading(lectures[name], name)[0])}{after}</a>'
+    return f'<a href="{name}.html">{before}{html.escape(heading(lectures[name], name)[0])}{after}</a>'
 
 
 def _index(lectures: dict[str, NotebookNode]) -> NotebookNode:
     """A notebook whose one cell lists the lectures."""
     lines = ["# Policy gradients", "The lectures, executed. To change them and do the exercises, install the course."]
     for name, notebook in lectures.items():
-        title, question = _heading(notebook, name)
+        title, question = heading(notebook, name)
         lines.append(f"**[{title}]({name}.ipynb)**  \n{question}")
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("\n\n".join(lines))])

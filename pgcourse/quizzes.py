@@ -1,6 +1,6 @@
 """The lectures' closing questions, kept here so that a lecture's page does not give the answers away.
 
-    widgets.quiz(quizzes.LECTURE_03)
+widgets.quiz(quizzes.LECTURE_03)
 """
 
 from .widgets import question, right, wrong
@@ -29,6 +29,76 @@ START = (
         wrong("An error: 5 is not 3", "Axes of length 1, and missing ones, are stretched to fit."),
         right("A tensor of shape [5, 3]", "Broadcasting. It is handy, and it will bite you in lecture 03."),
         wrong("A tensor of shape [5]", "Nothing is summed: each of the five meets each of the three."),
+    ),
+)
+
+LECTURE_01 = (
+    question(
+        r"Which part of $J(\theta) = \sum_\tau p(\tau; \theta)\, R(\tau)$ does the policy change?",
+        right("The probabilities of the trajectories", "Its factors stand in (1.1). Lecture 04 differentiates them."),
+        wrong("What the trajectories pay", "A walk to the treasure pays what it pays, whoever walks it."),
+        wrong("Both", "R(τ) contains no θ. The policy makes walks likelier or rarer, and leaves what they pay alone."),
+    ),
+    question(
+        "400 episodes give J = 3.0 with a standard error of 0.2. How many episodes bring the error down to 0.05?",
+        wrong("1,600", "Four times as many halve the error; it is to be a quarter."),
+        right("6,400", "A quarter of the error needs sixteen times the episodes: it falls as one over the root."),
+        wrong("It cannot be brought down: single returns differ as much as before", "They do; their mean does not."),
+    ),
+    question(
+        "You always do the same when you see the same. When can that cost you something, however well you choose?",
+        wrong("When the world is random", "In an MDP whose state is seen, some deterministic policy is among the best."),
+        wrong("When rewards are rare", "Then it is hard to find what to do. That is another question."),
+        right(
+            "When different states look alike, or an opponent can predict you",
+            "What is hidden makes chance worth something: which grey cell it is, or the opponent's next move.",
+        ),
+    ),
+    question(
+        "A table of all transitions and rewards is given. How do you compute J of a policy for 1,000 steps?",
+        wrong("List the trajectories, by (1.3)", "There are more than atoms in the universe, in a corridor of five cells."),
+        wrong("Only by sampling", "Possible, and noisy. The tables allow something better."),
+        right("Backward in time, by (1.6)", "A thousand steps of a matrix product each; walks that meet share their future."),
+    ),
+    question(
+        "A search tries 500 policies with 10 episodes each and reports the highest mean return: 92. What do you expect of that "
+        "policy in a thousand new episodes?",
+        right("Less than 92", "The winner of 500 noisy scores has mostly had luck as well: turn 13 b)."),
+        wrong("92, with a smaller error", "So it would be for a policy chosen beforehand. This one was chosen for its score."),
+        wrong("More: it goes on improving", "Nobody changes it any more. Only the luck of the ten episodes is gone."),
+    ),
+)
+
+LECTURE_02 = (
+    question(
+        "J is computed without noise, in float64. Which step is best for a central difference, roughly?",
+        wrong("1e-16, as small as the numbers allow", "There the two values agree in all digits: no slope is left."),
+        wrong("1e-8", "That is where forward differences are best; central ones can afford a larger step, by (2.5)."),
+        right("1e-5", "The cube root of the unit round-off, times a factor that depends on J: (2.5)."),
+    ),
+    question(
+        "Each measurement has noise that you cannot repeat. You halve the step of a central difference. Its variance",
+        wrong("is halved", "The noise is divided by the step, so a smaller step makes it larger."),
+        wrong("is doubled", "The noise is divided by the step, and a variance goes with the square."),
+        right("gets four times as large", "(2.6): it goes as one over the square of the step."),
+    ),
+    question(
+        "With common random numbers, what is it that gets less noisy?",
+        wrong("Each of the two means", "Each is as noisy as before. Their noise is the same noise, that is all."),
+        right("Their difference", "What both sides have in common cancels: the covariance in (2.7)."),
+        wrong("Nothing, but the estimate becomes unbiased", "The mean of the estimate is what it was; the variance changes."),
+    ),
+    question(
+        "In (2.8), the mean with +ε is 250, the mean with 0 is 252 and the mean with -ε is 240. What is A?",
+        wrong("10", "That would be the difference, but the middle group beats both others."),
+        right("0", "Leaving the parameter alone was best, so it is left alone in this step."),
+        wrong("12", "The middle group is never subtracted from; it can only veto."),
+    ),
+    question(
+        "A search reports the highest of a thousand noisy measurements. Walked again, that gait will on average do",
+        wrong("as well: it has been measured", "It was chosen because the measurement was high, and part of that was noise."),
+        wrong("better: it has been trained", "Nothing was trained by measuring it."),
+        right("worse", "The winner's curse: the maximum selects for luck as well. Measure the winner again."),
     ),
 )
 
@@ -97,13 +167,13 @@ LECTURE_04 = (
     ),
     question(
         r"With a discount below 1, which weights leave (4.4) centred on the gradient of $J$?",
-        wrong("G_t", "Without γ^t late steps count more than they add to R: turn 6 measured the bias."),
-        right("γ^t G_t", "R without the rewards before step t: the same mean, usually less noise."),
+        wrong("G_t", "Without γ^t late steps count more than they add to R(τ): turn 6 measured the bias."),
+        right("γ^t G_t", "R(τ) without the rewards before step t: the same mean, usually less noise."),
         wrong("γ^t r_t", "An action answers for what comes after it, too. Its own reward alone is a one-step view."),
     ),
     question(
         "You see one number: the loss of a run fell between two updates. What do you know?",
-        wrong("The policy has improved", "Each update has new episodes: if they are longer, that alone moves the height."),
+        wrong("The policy has improved", "Each update has new episodes and new weights: they alone move the height."),
         right("Nothing about how well the policy does", "Only the slope of the surrogate means something. Look at the return."),
         wrong("There is a sign error: it should rise", "A sign error shows in the return, not in the loss."),
     ),
@@ -112,5 +182,50 @@ LECTURE_04 = (
         wrong("More updates", "Its scores are zero, so all its estimates are. It will not move."),
         wrong("More episodes per update", "All its episodes are alike. More of them say the same."),
         right("Starting again with smaller steps", "It became certain before it was good. Small steps let evidence in first."),
+    ),
+)
+
+LECTURE_11 = (
+    question(
+        "What does the pathwise estimator need that the score function does not?",
+        wrong(
+            "The density of the samples", "That is what the score function needs. Pathwise needs to know how a sample is made."
+        ),
+        right("The slope of the payment by the sample", "By (11.4) it is the slope of f, times how the sample moves."),
+        wrong("More samples", "On smooth payments it needs far fewer: turns 6 and 7."),
+    ),
+    question(
+        r"Lecture 03 asked about $x$ uniform between $0$ and $\theta$, with $f(x) = x$, where (3.4) fails. Write "
+        r"$x = \theta z$ with $z$ uniform between 0 and 1. What does (11.4) estimate?",
+        right(
+            "1/2, and it is right",
+            "The slope of f is 1 and x moves by z, whose mean is 1/2. The density of z has no parameter.",
+        ),
+        wrong(
+            "-1/2, as the score function does", "That came from differentiating a density whose end moves. Here nothing does."
+        ),
+        wrong("0: a uniform density has no slope", "No density is differentiated. f and x = theta z have slopes."),
+    ),
+    question(
+        "A payment is smooth except for one jump down, at a place that one throw in ten thousand comes near. With a million "
+        "throws the pathwise estimate is",
+        wrong("right: the jump is hit by hardly any throw", "It is hit by none. What is missing is jump times density there."),
+        wrong("noisier than the score function's", "Its noise may be small. That is what makes it so convincing."),
+        right("off by the height of the jump times the density there", "By (11.10). Here that is little; it is never nothing."),
+    ),
+    question(
+        "An episode of a chaotic machine, twenty seconds long, all of it smooth. Its pathwise gradient is",
+        wrong("biased", "Everything is smooth, so the gradient may go inside: right on average."),
+        right("unbiased, with a variance that no number of samples tames", "Slopes grow exponentially and cancel on average."),
+        wrong("zero: the end does not depend on the beginning any more", "It depends on it enormously, in either direction."),
+    ),
+    question(
+        "A network has a million parameters and a smooth, known loss of one sampled layer. Measure-valued or pathwise?",
+        wrong(
+            "Measure-valued: it has the smaller variance",
+            "It had on the square. But each parameter of the law asks for two values.",
+        ),
+        wrong("They cost the same", "Backpropagation gives all slopes at the price of a few evaluations."),
+        right("Pathwise", "One backward pass serves all parameters at once."),
     ),
 )

@@ -23,6 +23,9 @@ POLICY = (
 # What only lives beside a running kernel: dead in a page.
 LIVE = ("application/vnd.jupyter.widget-view+json", "application/javascript")
 
+# How cells begin that only ask: a reader needs the question, not the code that asks it in the same words.
+QUESTIONS = ("widgets.predict(", "widgets.quiz(")
+
 MATHJAX = """window.MathJax = {
   tex: {inlineMath: [["$", "$"]], displayMath: [["$$", "$$"]], processEscapes: true},
   options: {enableMenu: false}
@@ -39,6 +42,7 @@ PAGE = """<!DOCTYPE html>
 {style}
 </style>
 {mathematics}
+{head}
 </head>
 <body>
 {navigation}
@@ -51,13 +55,14 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-def document(title: str, body: str, navigation: str = "") -> str:
-    """A complete page around ``body``; ``title`` is plain text, ``body`` and ``navigation`` are HTML."""
+def document(title: str, body: str, navigation: str = "", head: str = "") -> str:
+    """A complete page around ``body``; ``title`` is plain text, the others are HTML; ``head`` ends the page's head."""
     return PAGE.format(
         policy=POLICY,
         title=html.escape(title),
         style=stylesheet(),
         mathematics=mathematics(),
+        head=head,
         navigation=navigation,
         body=body,
     )
@@ -117,12 +122,17 @@ _quiet.setLevel(logging.ERROR)
 
 
 def _without_live_output(notebook: NotebookNode) -> NotebookNode:
-    """A copy without widgets and scripts. A picture in the same output stays, text that only stands in for one goes."""
+    """A copy without widgets and scripts, and without the code of questions that have been asked.
+
+    A picture in the same output stays, text that only stands in for one goes.
+    """
     notebook = NotebookNode(notebook, cells=[NotebookNode(cell) for cell in notebook.cells])
     notebook.metadata = NotebookNode({key: value for key, value in notebook.metadata.items() if key != "widgets"})
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [shown for output in cell.outputs if (shown := _static(output)) is not None]
+            if cell.source.startswith(QUESTIONS) and cell.outputs:
+                cell.metadata = NotebookNode(cell.metadata, transient={"remove_source": True})
     return notebook
 
 

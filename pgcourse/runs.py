@@ -48,7 +48,7 @@ def algorithms() -> tuple[str, ...]:
 def algorithm(name: str) -> ModuleType:
     """An algorithm's module by name. Raises ValueError for an unknown one and suggests the nearest."""
     if name not in algorithms():
-        near = difflib.get_close_matches(name.lower(), algorithms(), n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name.lower(), algorithms(), n=2, cutoff=0.6)
         guess = f"Did you mean {' or '.join(near)}? " if near else ""
         raise ValueError(f"no algorithm is named {name!r}. {guess}There are: {', '.join(algorithms())}.")
     return importlib.import_module(f".algorithms.{name}", __package__)

@@ -46,7 +46,7 @@ def try_it(function, *inputs):
 # solution: 03.gaussian_score
 
 # %%
-check(gaussian_score)
+check(gaussian_score).points
 
 # %% [markdown]
 # Three samples of one Gaussian with mean 0 and scale 2: at the mean, one scale to the right of it, two scales to the
@@ -75,7 +75,7 @@ try_it(gaussian_score, samples, torch.zeros(1), torch.tensor([2.0]))
 # solution: 03.categorical_score
 
 # %%
-check(categorical_score)
+check(categorical_score).points
 
 # %% [markdown]
 # Probabilities 0.7, 0.2 and 0.1, and each outcome drawn once. Before you run it: which of the three rows is the
@@ -103,7 +103,7 @@ try_it(categorical_score, likely, torch.tensor([0, 1, 2]))
 # solution: 03.score_function_estimate
 
 # %%
-check(score_function_estimate)
+check(score_function_estimate).points
 
 # %% [markdown] tags=["solution-only"]
 # `value @ score / len(value)` says the same in one product. What must not happen is to average $f$ and the score apart
@@ -163,7 +163,7 @@ try_it(my_curve)
 # solution: 03.score_function_surrogate
 
 # %%
-check(score_function_surrogate)
+check(score_function_surrogate).points
 
 # %% [markdown]
 # A hundred darts, two ways: autograd on your surrogate, and your tasks 1 and 3. They must agree in every digit.
@@ -197,7 +197,7 @@ try_it(my_gradient, x)
 # solution: 03.measured_bias_and_variance
 
 # %%
-check(measured_bias_and_variance)
+check(measured_bias_and_variance).points
 
 # %% [markdown]
 # Now catch one. Three estimators, each from ten darts, tried many times. The first uses $f$; the second $f - 1$; the

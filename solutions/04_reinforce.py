@@ -46,7 +46,7 @@ def try_it(function, *inputs):
 # solution: 04.episode_log_probability
 
 # %%
-check(episode_log_probability)
+check(episode_log_probability).points
 
 # %% [markdown]
 # Two episodes, of three steps and of one. Every choice was a fair coin, so the first should come out at
@@ -70,14 +70,15 @@ try_it(episode_log_probability, coin, lasts)
 # $$\frac1E \sum_{e=1}^{E} R_e \sum_{t=0}^{T_e-1} \log \pi_\theta(a_t^e \mid s_t^e),
 # \qquad R_e = \sum_{t=0}^{T_e-1} \gamma^t r_t^e$$
 #
-# `log_probability`, `reward` and `valid` are `[T, E]`, `discount` is $\gamma$. Return a tensor with a single number,
-# shape `[]`. It is to be ascended, so there is no minus sign. Its value is not judged, its gradient is.
+# `log_probability`, `reward` and `valid` are `[T, E]`, `discount` is $\gamma$, from 0 to 1 (with $0^0 = 1$). Return a
+# tensor with a single number, shape `[]`. It is to be ascended, so there is no minus sign. Its value is not judged, its
+# gradient is.
 
 # %%
 # solution: 04.reinforce_surrogate
 
 # %%
-check(reinforce_surrogate)
+check(reinforce_surrogate).points
 
 # %% [markdown]
 # A look at that gradient: the derivative by $\log \pi_\theta(a_t \mid s_t)$ is how hard step $t$ is pushed. Both
@@ -95,9 +96,9 @@ def pushes(reward, valid):
 
 try_it(pushes, torch.ones(3, 2), lasts)
 
-# %% [markdown] tags=["solution-only"]
-# Each step of the long episode gets $3/2$, the step of the short one $1/2$, the padding 0: the return over the number
-# of episodes. Every step of an episode is pushed alike. Lecture 05 begins there.
+# %% [markdown]
+# Each step of the long episode should get $3/2$, the one step of the short episode $1/2$, and the padding 0: the return
+# over the number of episodes. Every step of an episode is pushed alike. Lecture 05 begins there.
 
 # %% [markdown]
 # ## 3. The update
@@ -114,7 +115,7 @@ try_it(pushes, torch.ones(3, 2), lasts)
 # solution: 04.reinforce_update
 
 # %%
-check(reinforce_update)
+check(reinforce_update).points
 
 # %% [markdown]
 # A bandit with two arms is the smallest case: one step, one logit, $\pi(\text{right}) = \frac{1}{1 + e^{-\theta}}$.
@@ -125,6 +126,9 @@ check(reinforce_update)
 right_and_left = torch.tensor([[[0.5], [-0.5]]])  # scores, [T, E, P] = [1, 2, 1]
 paid, both = torch.tensor([[1.0, 0.0]]), torch.tensor([[True, True]])  # [T, E]
 try_it(reinforce_update, torch.zeros(1), right_and_left, paid, both, 1.0)
+
+# %% [markdown]
+# It should be $0 + 1 \cdot \frac12 \big(1 \cdot \frac12 + 0 \cdot (-\frac12)\big) = \frac14$: only what paid is pushed.
 
 # %% [markdown]
 # ## 4. Returns when episodes follow one another
@@ -142,7 +146,7 @@ try_it(reinforce_update, torch.zeros(1), right_and_left, paid, both, 1.0)
 # solution: 04.batched_returns
 
 # %%
-check(batched_returns)
+check(batched_returns).points
 
 # %% [markdown]
 # One column, two episodes: the first pays 1, 1, 1 and ends, the second pays 10 and is still running when the rollout
@@ -151,6 +155,10 @@ check(batched_returns)
 # %%
 ends = torch.tensor([[False], [False], [True], [False]])
 try_it(batched_returns, torch.tensor([[1.0], [1.0], [1.0], [10.0]]), ends, 0.5)
+
+# %% [markdown]
+# From the top: $1 + \frac12 \cdot 1.5 = 1.75$, then $1 + \frac12 \cdot 1 = 1.5$, then $1$, and $10$. The ten does not
+# reach the first episode.
 
 # %% [markdown] tags=["solution-only"]
 # Going backward in time, a return is one multiplication and one addition. The flag `done[t]` cuts the link between
@@ -172,7 +180,7 @@ try_it(batched_returns, torch.tensor([[1.0], [1.0], [1.0], [10.0]]), ends, 0.5)
 # solution: 04.cartpole_loss
 
 # %%
-check(cartpole_loss)
+check(cartpole_loss).points
 
 # %% [markdown]
 # Watch your own loss at work, on more seeds and for as long as you like. The stop button ends the run and keeps what

@@ -111,3 +111,44 @@ def test_what_is_no_notebook_is_refused_with_the_reason(tmp_path, name, content,
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         answers.read(tmp_path / name)
+
+
+def test_several_files_are_read_into_one_module():
+    found = answers.read_files(
+        [
+            ("tools.py", b"def double(x):\n    return 2 * x\n"),
+            ("broken.ipynb", b"{"),
+            ("mine.py", b"\xef\xbb\xbffrom tools import double\ndef f(x):\n    return double(x)\ndef g(:\n"),
+            ("last.py", b"def f(x):\n    return double(x) + 1\n"),
+        ]
+    )
+    assert found.functions["f"](3) == 7
+    assert found.notices[0].startswith("broken.ipynb is not a notebook")
+    assert found.notices[1:] == [
+        "mine.py, line 4: invalid syntax; nothing in this file counts.",
+    ]
+    with pytest.raises(ValueError, match="neither a notebook") as caught:
+        answers.read_files([("a.pdf", b""), ("b.ipynb", b"")])
+    assert "b.ipynb is not a notebook" in str(caught.value)
+
+
+def test_parameters_and_variables_of_its_own_are_nothing_computed_elsewhere(tmp_path):
+    cells = "x = compute()\ny = compute()", "def f(x):\n    y = x\n    return [z for z in (x, y)]\ndef g():\n    return x"
+    assert [notice[:8] for notice in answers.read(notebook(tmp_path, *cells)).notices] == ["g uses x"]
+
+
+@pytest.mark.parametrize("source", ["x = '\x00'", "x = '\ud800'", "x = " + "-" * 10**5 + "1", "(" * 10**5])
+def test_what_python_cannot_parse_costs_its_cell(tmp_path, source):
+    found = answers.read(notebook(tmp_path, source, "def f(x):\n    return x"))
+    assert found.functions["f"](1) == 1
+    assert found.notices[0].startswith("mine.ipynb, cell 2")
+
+
+def test_a_definition_that_ends_the_program_or_cannot_be_printed_costs_only_itself(tmp_path):
+    bad = "class Odd(Exception):\n    def __str__(self): raise Odd\nclass A:\n    raise Odd\nclass B:\n    raise SystemExit"
+    loud = "class C:\n    raise ValueError('A' * 10**6)"
+    found = answers.read(notebook(tmp_path, bad, loud, "def f(x):\n    return x"))
+    assert found.functions["f"](1) == 1
+    assert [len(notice) < 600 for notice in found.notices] == [True] * 3
+    assert "Odd" in found.notices[0]
+    assert "SystemExit" in found.notices[1]

@@ -15,7 +15,7 @@ def bare(monkeypatch):
 
 
 def test_what_is_missing_comes_with_a_remedy(bare):
-    for finding in (doctor._browser(), doctor._bubblewrap(), doctor._landlock()):
+    for finding in (doctor._browser(), doctor._bubblewrap(), doctor._landlock(), doctor._isolation()):
         assert not finding.works
         assert not finding.essential
         assert len(finding.remedy.splitlines()) == 1
@@ -27,6 +27,18 @@ def test_bubblewrap_that_cannot_isolate_is_not_called_working(monkeypatch):
     finding = doctor._bubblewrap()
     assert not finding.works
     assert "cannot isolate" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("bubblewrap", "group", "landlock", "level"),
+    [(True, True, 7, "S3"), (True, False, 0, "S2"), (False, True, 3, "S1"), (False, True, 2, "S0"), (False, False, 0, "S0")],
+)
+def test_the_isolation_level_is_named(bubblewrap, group, landlock, level, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(doctor, "_succeeds", lambda command, timeout, **options: bubblewrap)
+    monkeypatch.setattr(doctor, "_has_control_group", lambda: group)
+    monkeypatch.setattr(doctor, "_landlock_version", lambda: landlock)
+    assert doctor._isolation().found.startswith(level)
 
 
 def test_a_package_that_cannot_be_imported_is_reported(monkeypatch):

@@ -8,8 +8,9 @@ import scipy.linalg
 import torch
 
 from pgcourse import distributions, exact, gradients, policies, returns
+from pgcourse.envs.games import rock_paper_scissors
 from pgcourse.envs.lqr import LQR, double_integrator
-from pgcourse.envs.tabular import Tabular, gridworld, random_mdp, two_step
+from pgcourse.envs.tabular import Tabular, aliased_gridworld, gridworld, random_mdp, two_step
 from pgcourse.rng import Rng
 from pgcourse.rollout import episodes
 
@@ -206,6 +207,185 @@ def test_a_policy_that_sees_aliased_states_has_a_gradient_of_its_own():
     assert torch.equal(probability[:, 0], probability[:, 1])
     expected = finite_differences(lambda: exact.expected_return(mdp, policy), policy)
     close(exact.policy_gradient(mdp, policy), expected, 1e-8)
+
+
+# ------------------------------------------------------------------------------- enumerable MDPs: policies on observations
+
+UP, RIGHT, DOWN, LEFT = range(4)
+
+
+def walker(q):
+    """Right with probability q in the cells that look alike, and the best elsewhere: a table on observations, [..., 5, 4]."""
+    q = torch.as_tensor(q, dtype=F64)
+    table = torch.zeros(*q.shape, 5, 4, dtype=F64)
+    table[..., [0, 2, 3, 4], [RIGHT, DOWN, LEFT, UP]] = 1
+    table[..., 1, RIGHT], table[..., 1, LEFT] = q, 1 - q
+    return table
+
+
+def blind(mdp, looks):
+    """``mdp`` with one-hot observations: state s looks like ``looks[s]``."""
+    return replace(mdp, observation=torch.eye(max(looks) + 1, dtype=F64)[list(looks)])
+
+
+@pytest.mark.parametrize("discount", [0.9, 0.5])
+@pytest.mark.parametrize("q", [0.0, 0.2, 0.5, 1.0])
+def test_the_aliased_gridworld_in_closed_form(q, discount):
+    """From the second cell V = discount (q + (1 - q) discount V), and so on; the treasure is one step below the middle."""
+    world = aliased_gridworld(time_limit=None)
+    policy = exact.on_observations(world, walker(q))
+    second, fourth = (p * discount / (1 - (1 - p) * discount**2) for p in (q, 1 - q))
+    value = torch.tensor([discount * second, second, 1, fourth, discount * fourth, 0, 0, 0], dtype=F64)
+    close(exact.state_value(world, policy, discount), value)
+    close(exact.expected_return(world, policy, discount), value[[0, 1, 3, 4]].mean())
+    around = exact.action_value(world, policy, discount)
+    close(around[1, [UP, RIGHT, LEFT]], discount * value[[1, 2, 0]])
+    close(around[[0, 2, 4], DOWN], torch.tensor([-1.0, 1, -1], dtype=F64))
+    close(exact.advantage(world, policy, discount)[3], around[3] - value[3])
+    visits = exact.visitation(world, policy, discount)
+    close(visits[1], (1 + discount) / 4 / (1 - (1 - q) * discount**2) * torch.ones((), dtype=F64))
+
+
+def test_the_best_policies_of_the_aliased_gridworld():
+    world = aliased_gridworld()
+    table, best = exact.best_deterministic(world, 0.9)
+    close(best, torch.tensor((0.9 + 0.9**2) / 4, dtype=F64))  # two of four starts never arrive
+    close(exact.expected_return(world, exact.on_observations(world, table), 0.9), best)
+    assert table.argmax(-1)[[0, 1, 2]].tolist() == [RIGHT, RIGHT, DOWN]
+    q, mixed = exact.best_between(world, walker(0.0), walker(1.0), 0.9)
+    assert q == pytest.approx(0.5, abs=1e-12)
+    second = 0.45 / (1 - 0.405)
+    close(mixed, torch.tensor((second + 0.9 * second) / 2, dtype=F64), 1e-6)
+    seeing, whole = exact.best_deterministic(replace(world, observation=torch.eye(8)), 0.9)
+    close(whole, torch.tensor((0.9 + 0.9**2) / 2, dtype=F64))
+    assert seeing.argmax(-1)[:5].tolist() == [RIGHT, RIGHT, DOWN, LEFT, LEFT]
+
+
+@pytest.mark.parametrize("time_limit", [7, 50, None])
+@pytest.mark.parametrize("start", [(0.1, 0.2, 0.1, 0.4, 0.2), (0, 0.05, 0, 0.95, 0), (0.5, 0.5, 0, 0, 0)])
+def test_no_policy_on_observations_is_better_than_the_best_mixture(start, time_limit):
+    """Gradient ascent from many beginnings never gets beyond it, and there the advantage theorem says that it is stationary."""
+    world = replace(aliased_gridworld(time_limit=time_limit), initial_probability=torch.tensor([*start, 0, 0, 0], dtype=F64))
+    q, best = exact.best_between(world, walker(0.0), walker(1.0), 0.9)
+    many = exact.expected_return(world, exact.on_observations(world, walker(torch.linspace(0, 1, 1001))), 0.9)
+    assert many.max() <= best + 1e-12
+    assert abs(many.argmax().item() / 1000 - q) <= 0.001
+    logits = 2 * torch.randn(30, 5, 4, generator=torch.Generator().manual_seed(0), dtype=F64)
+    for _ in range(60):
+        logits.requires_grad_()
+        found = exact.expected_return(world, exact.on_observations(world, logits.softmax(-1)), 0.9)
+        assert found.max() <= best + 1e-12
+        (gradient,) = torch.autograd.grad(found.sum(), logits)
+        logits = (logits + 20 * gradient).detach()
+    # What each choice is worth at a look, on average over the states that have it: none beats those that are taken.
+    policy = exact.on_observations(world, walker(q))
+    gain = exact.visitation(world, policy, 0.9).unsqueeze(-1) * exact.advantage(world, policy, 0.9)
+    gain = gain.reshape(-1, 8, 4).sum(0)
+    assert (world.observation.T @ gain).max() < 1e-9
+
+
+def test_the_best_mixture_in_closed_form():
+    """Starts L at the left and R at the right, ends discounted: dJ/dq = 0 at q = (c + 1 - k c) / (1 + k), k = sqrt(R / L)."""
+    discount, start = 0.8, torch.tensor([0.1, 0.3, 0.1, 0.2, 0.3], dtype=F64)
+    world = replace(aliased_gridworld(time_limit=None), initial_probability=torch.cat([start, torch.zeros(3, dtype=F64)]))
+    c, k = 1 / discount**2 - 1, ((start[3] + discount * start[4]) / (start[1] + discount * start[0])).sqrt()
+    q, _ = exact.best_between(world, walker(0.0), walker(1.0), discount)
+    assert q == pytest.approx(float((c + 1 - k * c) / (1 + k)), abs=1e-9)
+
+
+@pytest.mark.parametrize("time_limit", [4, None])
+@pytest.mark.parametrize("discount", [0.9, 0.5])
+def test_the_gradient_of_a_policy_on_observations_agrees_with_finite_differences(time_limit, discount):
+    """By a module and by a table: the same numbers, and those of central differences."""
+    mdp = blind(random_mdp(5, 3, 7, time_limit=time_limit), (0, 1, 0, 1, 2))
+    policy = policies.Categorical(Rng(range(2), dtype=F64), 3, 3, hidden=())
+    with torch.no_grad():
+        policy.body.weights[0].copy_(torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1), dtype=F64))
+    expected = finite_differences(lambda: exact.expected_return(mdp, policy, discount), policy)
+    close(exact.policy_gradient(mdp, policy, discount), expected, 1e-8)
+    logits = policy.body.weights[0].detach().clone().requires_grad_()
+    value = exact.expected_return(mdp, exact.on_observations(mdp, logits.softmax(-1)), discount)
+    close(value, exact.expected_return(mdp, policy, discount))
+    (by_table,) = torch.autograd.grad(value.sum(), logits)
+    close(by_table.flatten(1), expected[:, :9], 1e-8)
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.5])
+def test_a_policy_on_observations_by_all_its_trajectories(discount):
+    """J, V, Q and visits, counted over every trajectory that a policy on two observations can take."""
+    mdp = blind(random_mdp(4, 2, 3, time_limit=4), (0, 1, 1, 0))
+    table = torch.randn(2, 2, generator=torch.Generator().manual_seed(0), dtype=F64).softmax(-1)
+    policy = exact.on_observations(mdp, table)
+    assert torch.equal(policy[0], policy[3])
+    assert torch.equal(policy[1], policy[2])
+    paths = exact.trajectories(mdp, policy)
+    close(paths.probability.sum(), torch.ones((), dtype=F64))
+    total = returns.discounted(paths.reward, discount, paths.valid)
+    close((paths.probability * total).sum(), exact.expected_return(mdp, policy, discount))
+    value, around = exact.state_value(mdp, policy, discount), exact.action_value(mdp, policy, discount)
+    togo = returns.to_go(paths.reward, discount, valid=paths.valid)
+    for state in range(3):
+        at = (paths.state[1] == state) * paths.probability
+        close((at * togo[1]).sum() / at.sum(), value[1, state])
+        close(at.sum() * discount, exact.visitation(mdp, policy, discount)[1, state])
+        for action in range(2):
+            took = at * (paths.action[1] == action)
+            close((took * togo[1]).sum() / took.sum(), around[1, state, action])
+    close(exact.advantage(mdp, policy, discount), around - value.unsqueeze(-1))
+
+
+def test_rock_paper_scissors_by_hand():
+    game = rock_paper_scissors(10)
+
+    def earned(*p):
+        return exact.expected_return(game, exact.on_observations(game, torch.tensor(p, dtype=F64)[..., None, :]))
+
+    close(earned(*torch.eye(3).tolist()), torch.full((3,), -9.0, dtype=F64))  # a draw on average, then nine losses
+    close(earned(1 / 3, 1 / 3, 1 / 3), torch.zeros((), dtype=F64))
+    # Two rounds: in the second the opponent expects the first move i, and p_{i-1} - p_i is what that pays.
+    p = torch.tensor([0.5, 0.2, 0.3], dtype=F64)
+    two = rock_paper_scissors(2)
+    close(exact.expected_return(two, exact.on_observations(two, p[None])), (p * (p.roll(1) - p)).sum())
+    mixed = torch.rand(200, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    mixed = mixed / mixed.sum(-1, keepdim=True)
+    assert (earned(*mixed.tolist()) < 0).all()
+    table, best = exact.best_deterministic(game)
+    assert table.shape == (1, 3)
+    close(best, torch.tensor(-9.0, dtype=F64))
+    reply = (game.reward == 1).any(-1).to(F64)  # [S, A]: what beats the opponent's next move
+    close(exact.expected_return(game, reply), torch.tensor(10.0, dtype=F64))
+
+
+def test_a_few_deterministic_policies_by_hand():
+    mdp = blind(random_mdp(4, 3, 1), (0, 1, 0, 2))  # 3 x 3 policies: the terminal state's look does not count
+    table, best = exact.best_deterministic(mdp, 0.9)
+    all_of_them = [
+        exact.on_observations(mdp, torch.eye(3, dtype=F64)[[first, second, 0]]) for first in range(3) for second in range(3)
+    ]
+    values = torch.stack([exact.expected_return(mdp, each, 0.9) for each in all_of_them])
+    close(best, values.max())
+    close(exact.on_observations(mdp, table)[:3], all_of_them[values.argmax()][:3])
+    with pytest.raises(ValueError, match="has 9 deterministic policies, more than limit = 8"):
+        exact.best_deterministic(mdp, 0.9, limit=8)
+
+
+@pytest.mark.parametrize("mdp", [rock_paper_scissors(6), aliased_gridworld(time_limit=12)], ids=lambda mdp: mdp.name)
+def test_rollouts_of_policies_on_observations_earn_what_is_computed(mdp):
+    """8 z-scores: one beyond 5 would come up with probability 4.6e-6 were the seeds not fixed."""
+    policy = network(mdp, replicas=4)
+    record = episodes(mdp, policy, Rng(range(4), stream=1, dtype=F64), 4000)
+    total = returns.discounted(record.reward, 0.9, record.valid)
+    z = (total.mean(1) - exact.expected_return(mdp, policy, 0.9)) / (total.std(1) / 4000**0.5)
+    assert z.abs().max() < FALSE_ALARM
+
+
+def test_a_table_that_does_not_fit_the_observations_is_refused():
+    mdp = blind(random_mdp(4, 2, 0), (0, 1, 1, 0))
+    with pytest.raises(ValueError, match=r"shape \(4, 2\).*2 observations and 2 actions.*\[..., 2, 2\]"):
+        exact.on_observations(mdp, torch.ones(4, 2))
+    features = replace(mdp, observation=torch.tensor([[0.3], [1], [1], [0]]))
+    with pytest.raises(ValueError, match=r"not one-hot.*use a module"):
+        exact.on_observations(features, torch.ones(1, 2))
 
 
 # ----------------------------------------------------------------------------------- enumerable MDPs: identities
@@ -618,5 +798,47 @@ def test_expectations_that_cannot_be_computed_are_refused():
         exact.expectation(normal([0.0], [1.0]), lambda x: x.sum(-1), order=0)
     with pytest.raises(ValueError, match=r"f returned shape \(\)"):
         exact.expectation(normal([0.0], [1.0]), lambda x: x.sum())
-    with pytest.raises(TypeError, match="Deterministic; exact expectations exist for Categorical and Normal"):
+    with pytest.raises(TypeError, match="Deterministic; exact expectations exist for Categorical, Bernoulli, Normal"):
         exact.expectation(distributions.Deterministic(torch.zeros(1)), lambda x: x.sum(-1))
+
+
+def test_what_jumps_is_exact_between_its_breaks():
+    """P(x > 1) and E|x - 1|, with their gradients, by the error function; in a batch, each law with its own cuts."""
+    mean, std = torch.tensor([[0.3], [1.0], [-4.0]], dtype=F64, requires_grad=True), 0.7
+    law = distributions.Normal(mean, torch.full_like(mean, math.log(std)))
+    z = ((1 - mean) / std)[:, 0]
+    density, above = (-z.square() / 2).exp() / math.sqrt(2 * math.pi), torch.special.ndtr(-z)
+    jump = exact.expectation(law, lambda x: (x[..., 0] > 1).to(F64), breaks=[1.0])
+    bend = exact.expectation(law, lambda x: (x[..., 0] - 1).abs(), breaks=[1.0])
+    close(jump, above, 1e-12)
+    close(bend, std * (2 * density + z * (2 * torch.special.ndtr(z) - 1)), 1e-12)
+    (slope,) = torch.autograd.grad(jump.sum(), mean, retain_graph=True)
+    close(slope[:, 0], (density / std).detach(), 1e-12)
+    (slope,) = torch.autograd.grad(bend.sum(), mean)
+    close(slope[:, 0], (2 * above - 1).detach(), 1e-12)
+
+
+def test_correlated_gaussians_and_coins_in_closed_form():
+    factor = torch.tensor([[1.2, 0.0], [-0.7, 0.4]], dtype=F64, requires_grad=True)
+    law = distributions.MultivariateNormal(torch.tensor([0.5, -1.0], dtype=F64), factor)
+    weight = torch.tensor([[1.0, 0.5], [0.5, 2.0]], dtype=F64)
+    value = exact.expectation(law, lambda x: torch.einsum("...i,ij,...j->...", x, weight, x), order=3)
+    close(value, law.mean @ weight @ law.mean + torch.trace(weight @ law.covariance))
+    close(torch.autograd.grad(value, factor)[0], (2 * weight @ factor).tril().detach())
+    coins = distributions.Bernoulli(torch.tensor([[0.4, -1.0, 2.0]], dtype=F64))
+    p = coins.probabilities[0]
+    close(exact.expectation(coins, lambda b: b.prod(-1))[0], p.prod())
+    close(exact.expectation(coins, lambda b: b.sum(-1).square())[0], p.sum() ** 2 + (p * (1 - p)).sum())
+
+
+def test_the_gradient_of_an_expectation_has_the_shape_of_theta():
+    objective = gradients.Expectation(lambda theta: distributions.Normal(theta, 0 * theta), lambda x: (x**3).sum(-1))
+    theta = torch.tensor([[[0.5, -1.0]], [[2.0, 0.0]]], dtype=F64)
+    close(exact.expectation_gradient(objective, theta), 3 * theta**2 + 3)
+
+
+def test_breaks_and_coins_that_cannot_be_served_are_refused():
+    with pytest.raises(ValueError, match="breaks are for a Normal of one dimension"):
+        exact.expectation(normal([0.0, 0.0], [1.0, 1.0]), lambda x: x.sum(-1), breaks=[0.0])
+    with pytest.raises(ValueError, match=r"30 coins have 1.07374e\+09 outcomes, more than limit"):
+        exact.expectation(distributions.Bernoulli(torch.zeros(30)), lambda b: b.sum(-1))

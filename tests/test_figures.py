@@ -1,5 +1,6 @@
 """The lectures' drawing functions: what they compute is right, and they draw at the ends of their controls."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,6 +90,37 @@ def test_aims_draw_at_both_ends():
         figure, axes = plots.figure(columns=2)
         figures.aims(axes, rings, path, torch.rand(3, 6, generator=torch.Generator().manual_seed(0)).numpy(), 0.6, step)
         assert plots.svg(figure).startswith(b"<?xml")
+
+
+# Lecture 04
+
+
+def test_side_by_side_shows_every_learner_and_says_what_is_what():
+    figure, axes = plots.figure(rows=2, columns=2)
+    curves = {"slow": np.ones((3, 5)), "fast": np.arange(10.0).reshape(2, 5)}
+    for row, quantity in zip(axes, ("return", "entropy"), strict=True):
+        figures.side_by_side(row, curves, quantity)
+    assert [ax.get_title() for ax in axes.flat] == ["slow\n3 learners", "fast\n2 learners", "", ""]
+    assert [len([line for line in ax.lines if line.get_linewidth() < 1]) for ax in axes[0]] == [3, 2]
+    np.testing.assert_allclose(axes[0, 1].lines[-1].get_ydata(), np.arange(2.5, 7.5))
+    (key,) = figure.legends
+    assert [text.get_text() for text in key.get_texts()] == ["mean", "95 % interval of the mean", "one learner"]
+    assert plots.svg(figure).startswith(b"<?xml")
+
+
+def test_loss_and_return_has_a_dot_for_each_learner():
+    _, axes = plots.figure(columns=2)
+    loss, value = np.arange(6.0).reshape(3, 2), 10 * np.arange(6.0).reshape(3, 2)
+    figures.loss_and_return(axes, loss, value, [5, 45])
+    assert [ax.get_title() for ax in axes] == ["update 5", "update 45"]
+    np.testing.assert_array_equal(axes[1].lines[0].get_xydata(), [[1, 10], [3, 30], [5, 50]])
+
+
+def test_dots_have_a_bar_at_their_mean():
+    _, ax = plots.figure()
+    figures.dots(ax, {"a": [1.0, 3.0], "b": [4.0]})
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[1, 3], [2, 2], [4], [4, 4]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a seed", "their mean"]
 
 
 @pytest.mark.parametrize("name", [name for name in vars(quizzes) if name.isupper() and name.startswith("LECTURE")])

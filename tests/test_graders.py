@@ -317,6 +317,27 @@ def test_cartpole_loss_rejects_what_is_in_no_list(name):
         assert (outcome.status, outcome.points) == ("failed", 0), outcome
 
 
+def test_cartpole_loss_finds_rewards_after_the_end_whatever_is_subtracted_from_them():
+    for scaled in (lambda R: R - R.mean(), lambda R: (R - R.mean()) / (R.std() + 1e-8)):
+        outcome = judge(
+            t04_reinforce.CARTPOLE_LOSS,
+            lambda p, r, v, scaled=scaled: -(scaled(r.sum(0)) * (p * v).sum(0)).mean(),
+            0,
+            learning=False,
+        )
+        assert (outcome.points, outcome.mistake) == (0, "rewards after the end")
+
+
+def test_cartpole_loss_says_what_makes_all_weights_zero():
+    def every_return_with_every_episode(p, r, v):
+        R = (r * v).sum(0)
+        return -((R - R.mean())[:, None] * (p * v).sum(0)).mean()
+
+    outcome = judge(t04_reinforce.CARTPOLE_LOSS, every_return_with_every_episode, 0, learning=False)
+    assert outcome.points == 0
+    assert "[E, E]" in outcome.message
+
+
 def test_the_truth_of_the_falling_pole():
     """Its episodes' probabilities sum to one, and plain REINFORCE's expected step is the exact gradient."""
     cases = [

@@ -787,7 +787,7 @@ def test_solution_asks_once(capsys, monkeypatch):
     solution("reinforce_update")
     assert len(asked) == 1
     assert "Not shown" in capsys.readouterr().out
-    assert not progress().rows[7].solution_seen
+    assert not any(row.solution_seen for row in progress().rows)
     monkeypatch.setattr("builtins.input", lambda question: "y")
     solution("reinforce_update")
     assert "return theta + step_size * gradient" in capsys.readouterr().out
@@ -1015,7 +1015,7 @@ def test_a_cell_that_ends_in_check_says_it_once():
         assert text.count("04.episode_log_probability: passed") == 1
     assert "Out[5]: 1" in graded
     assert listed.count("03.gaussian_score") == 1
-    assert overview.count("1 of 10 tasks passed") == 1
+    assert overview.count(f"1 of {len(tasks())} tasks passed") == 1
 
 
 def test_errors_in_a_cell_show_the_line():
@@ -1119,8 +1119,7 @@ def test_the_training_run_works_through_a_pipe(monkeypatch):
 def test_losses_that_vmap_cannot_run_cost_speed_not_marks(monkeypatch):
     monkeypatch.setattr(t04.budget, "choose", lambda full, small: (1, 3, 2))
     outcome = judge(find("cartpole_loss"), t04.CARTPOLE_LOSS.alternatives[1], 3)
-    assert (outcome.status, outcome.points) == ("passed", 4)
-    assert "learner by learner" in outcome.warned
+    assert (outcome.status, outcome.points, outcome.warned) == ("passed", 4, "")
 
 
 def test_a_loss_that_breaks_during_training_keeps_the_points_of_its_gradient(monkeypatch):

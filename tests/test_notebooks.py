@@ -1,9 +1,14 @@
 """Sources become notebooks, notebooks become pages. (nbval runs the course's notebooks themselves: see conftest.py.)"""
 
+import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
+from subprocess import CalledProcessError
 from types import SimpleNamespace
 
 import browser
@@ -64,13 +69,13 @@ from pgcourse.grading import check
 # solution: 03.score
 
 # %%
-check(score)
+check(score).points
 
 # %% tags=["solution-only"]
 print("why it is so")
 
 # %%
-check(score)
+score(2.0)
 """
 
 STUB = 'def score(x):\n    """The score, [N]."""\n    raise NotImplementedError\n'
@@ -80,7 +85,7 @@ REFERENCE = 'def score(x):\n    """The score, [N]."""\n    return -(x - 1.0)\n'
 def find(identifier):
     if identifier != "03.score":
         raise KeyError(f"no task {identifier!r}; nearest: 03.score")
-    return identifier
+    return SimpleNamespace(id=identifier, name="score", points=2)
 
 
 def write_course(folder: Path) -> Path:
@@ -102,8 +107,15 @@ def course(tmp_path, monkeypatch):
     return write_course(tmp_path)
 
 
+def cells_of(path: Path) -> list:
+    """The cells that come from the source: all but the first, which is for Colab."""
+    colab, *cells = nbformat.read(path, as_version=4).cells
+    assert colab.metadata.tags == ["colab"]
+    return cells
+
+
 def code_of(path: Path) -> list[str]:
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [cell.source for cell in cells_of(path) if cell.cell_type == "code"]
 
 
 # Building
@@ -139,7 +151,7 @@ def test_notebooks_are_valid_and_bare(course):
         assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
         assert notebook.metadata.kernelspec.name == "python3"
         assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
-        assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+        assert all(set(cell.metadata) <= {"tags", "nbgrader"} for cell in notebook.cells[1:])
         assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if "outputs" in cell)
 
 
@@ -147,11 +159,9 @@ def test_a_notebook_holds_what_its_source_says(course):
     notebooks.build(course)
     for name in ("03_first", "04_second"):
         source = jupytext.read(course / f"lectures/{name}.py", fmt="py:percent")
-        made = nbformat.read(course / f"lectures/{name}.ipynb", as_version=4)
-        assert [(cell.cell_type, cell.source) for cell in made.cells] == [
-            (cell.cell_type, cell.source) for cell in source.cells
-        ]
-        assert jupytext.reads(jupytext.writes(made, fmt="py:percent"), fmt="py:percent").cells[0].source.startswith("# ")
+        made = cells_of(course / f"lectures/{name}.ipynb")
+        assert [(cell.cell_type, cell.source) for cell in made] == [(cell.cell_type, cell.source) for cell in source.cells]
+        assert made[0].source.startswith("# ")
     assert code_of(course / "lectures/04_second.ipynb") == ["%time 6 * 7"]
 
 
@@ -170,20 +180,21 @@ def test_solution_holds_the_reference_and_exercise_the_stub(course):
     assert code_of(course / "solutions/03_first.ipynb") == [
         "from pgcourse.grading import check",
         REFERENCE.strip(),
-        "check(score)",
+        "check(score).points",
         'print("why it is so")',
-        "check(score)",
+        "score(2.0)",
     ]
     assert code_of(course / "exercises/03_first.ipynb") == [
         "from pgcourse.grading import check",
         STUB.strip(),
-        "check(score)",
-        "check(score)",
+        "check(score).points",
+        "score(2.0)",
     ]
     assert "x - 1.0" not in (course / "exercises/03_first.ipynb").read_text()
 
 
 REGION = "# %%\n# solution: 03.score\n"
+CHECK = "# %%\ncheck(score).points\n"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +206,9 @@ REGION = "# %%\n# solution: 03.score\n"
             r"04_b\.py, cell 1 .*no task '03.scare'; nearest: 03.score",
         ),
         ("solutions/04_b.py", REGION, r"04_b\.py, cell 1 .*already asked in solutions/03_first\.py, cell 4"),
+        ("solutions/03_first.py", REGION, r"cell 1 .*0 cells are check\(score\)\.points; there must be one"),
+        ("solutions/03_first.py", REGION + CHECK + CHECK, r"cell 1 .*2 cells are check\(score\)\.points"),
+        ("solutions/03_first.py", REGION + "# %%\ncheck(score)\n", r"03_first\.py, cell 2 .*write check\(score\)\.points"),
         ("solutions/04_b.py", "# %%\nx = 1\n# solution: 03.score\n", r"04_b\.py, cell 1 .*a cell of one line"),
         ("lectures/05_b.py", "# %%\nx = 1\n\n" + REGION, r"lectures/05_b\.py, cell 2 .*belong in solutions"),
         ("lectures/05_b.py", "# %% [markdwon]\n# Text\n", r"05_b\.py, cell 1 .*markdwon.*only \[markdown\] and tags"),
@@ -250,7 +264,7 @@ def test_check_finds_a_hand_edit(course):
     notebooks.build(course)
     change_first_cell(course / "exercises/03_first.ipynb", source=["edited = True"])
     (problem,) = notebooks.check(course)
-    assert "exercises/03_first.ipynb differs from its source in cell 2" in problem
+    assert "exercises/03_first.ipynb differs from its source in cell 1" in problem
 
 
 def test_check_finds_outputs(course):
@@ -295,6 +309,75 @@ def test_check_finds_broken_house_rules(course, text, message):
     notebooks.build(course)
     (problem,) = notebooks.check(course)
     assert message in problem
+
+
+# On Colab
+
+FAKE_PIP = """import json, os, sys
+with open(os.environ["PIP_SAW"], "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+sys.exit(int(os.environ.get("PIP_FAILS", 0)))
+"""
+
+
+@pytest.fixture
+def colab(tmp_path, monkeypatch):
+    """Runs the first cell of a notebook; gives the arguments of the calls of pip, which is a fake one."""
+    (tmp_path / "fake/pip").mkdir(parents=True)
+    (tmp_path / "fake/pip/__init__.py").touch()
+    (tmp_path / "fake/pip/__main__.py").write_text(FAKE_PIP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    monkeypatch.setenv("PIP_SAW", str(tmp_path / "calls"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(on_colab: bool = True, installed: bool = False) -> list[list[str]]:
+        if on_colab:
+            monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+        if not installed:
+            monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        exec(nbformat.read(notebooks.course_folder() / "lectures/00_start.ipynb", as_version=4).cells[0].source, {})
+        calls = tmp_path / "calls"
+        return [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+
+    return run
+
+
+def test_elsewhere_the_first_cell_does_nothing(colab):
+    assert colab(on_colab=False) == []
+
+
+def test_on_colab_the_first_cell_installs_what_the_lectures_need(colab):
+    with open(notebooks.course_folder() / "pyproject.toml", "rb") as file:
+        needed = tomllib.load(file)["project"]["dependencies"]
+    libraries, course = colab()
+    assert libraries[:2] == ["install", "--quiet"]
+    assert set(libraries[2:]) <= set(needed)
+    assert course == ["install", "--quiet", "--no-deps", f"pgcourse=={pgcourse.__version__}"]
+
+
+def test_what_colab_has_is_not_installed_again(colab):
+    assert colab(installed=True) == []
+
+
+def test_on_colab_an_uploaded_wheel_counts_first(colab, tmp_path):
+    (tmp_path / "pgcourse-0.1.0-py3-none-any.whl").touch()
+    assert colab()[1][-1] == "pgcourse-0.1.0-py3-none-any.whl"
+
+
+def test_a_failed_installation_is_no_silent_one(colab, monkeypatch):
+    monkeypatch.setenv("PIP_FAILS", "1")
+    with pytest.raises(CalledProcessError):
+        colab()
+
+
+def test_lectures_need_nothing_that_is_left_out_on_colab():
+    """Without the packages that the first cell does not install, the modules that notebooks import can be imported."""
+    absent = ("jupyterlab", "jupytext", "nbformat", "nbclient", "nbconvert", "bs4", "tyro")
+    sources = [path.read_text() for path in notebooks.course_folder().glob("[ls]*s/*.py")]
+    imports = sorted({line for text in sources for line in re.findall(r"^(?:from pgcourse|import pgcourse).*$", text, re.M)})
+    code = "\n".join(["import sys", *(f"sys.modules[{name!r}] = None" for name in absent), *imports])
+    assert imports
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # Pages

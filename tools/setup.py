@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--dev", action="store_true", help="also what the tests need")
     parser.add_argument("--torch", choices=("", "cpu", "system"), default="", help="which torch: see the Makefile")
     parser.add_argument("--torch-index", default="", help="address of a package index that has the CPU-only torch")
-    parser.add_argument("--system-packages", action="store_true", help="install the browser for the tests, where possible")
+    parser.add_argument("--system-packages", action="store_true", help="browser and bubblewrap for the tests, where possible")
     options = parser.parse_args()
     if not is_ready(options.dev):
         make_environment(system_site_packages=options.torch == "system")

@@ -13,8 +13,13 @@ _ENVIRONMENTS = {
     "Pendulum-v1": ("pendulum", "Pendulum", {}),
     "bandit": ("bandit", "Bandit", {"mean": (0.0, 0.5, 1.0), "standard_deviation": 1.0}),
     "gridworld": ("tabular", "gridworld", {}),
+    "aliased-gridworld": ("tabular", "aliased_gridworld", {}),
+    "rock-paper-scissors": ("games", "rock_paper_scissors", {}),
     "two-step": ("tabular", "two_step", {}),
     "lqr": ("lqr", "double_integrator", {}),
+    "gait": ("gait", "Gait", {}),
+    "gait-mujoco": ("gait_mujoco", "MujocoGait", {}),
+    "double-pendulum": ("double_pendulum", "DoublePendulum", {}),
 }
 
 

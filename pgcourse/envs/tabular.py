@@ -239,6 +239,27 @@ def _check_layout(layout: Sequence[str], slip: float):
         raise ValueError(f"slip is {slip}; it is a probability, in [0, 1].")
 
 
+def aliased_gridworld(
+    layout: Sequence[str] = ("SS.SS", "P#G#P"), *, slip: float = 0.0, step_reward: float = 0.0, time_limit: int | None = 50
+) -> Tabular:
+    """A gridworld whose walker sees only which of the four ways out of its cell are open: cells that look alike are one to it.
+
+    By default a corridor of five cells with a treasure (1) below the middle and a pit (-1) below either end. From the second
+    and from the fourth cell the ways on are right and left, so they look alike, and the treasure lies to the right of the one
+    and to the left of the other. Looks are numbered in the order in which they first occur, row by row, and observed one-hot:
+    left end 0, second and fourth cell 1, middle 2, right end 3 (and 4 for the cells in which it is over). The other
+    arguments, and what is raised, as for ``gridworld``.
+
+    Source: the aliased gridworld of David Silver's lectures on reinforcement learning (2015), lecture 7.
+    """
+    seen = gridworld(layout, slip=slip, step_reward=step_reward, time_limit=time_limit)
+    index = set(cells(layout))
+    ways = [tuple((row + down, column + right) in index for down, right in _MOVES) for row, column in cells(layout)]
+    looks = {way: look for look, way in enumerate(dict.fromkeys(ways))}
+    observation = torch.eye(len(looks), dtype=torch.float64)[[looks[way] for way in ways]]
+    return replace(seen, observation=observation, name="aliased-gridworld")
+
+
 def two_step(time_limit: int | None = 2) -> Tabular:
     """Two decisions, eight trajectories: small enough to do by hand.
 

@@ -4,6 +4,7 @@ A check knows an ``Answer`` and nothing else. ``LocalAnswer`` calls a function o
 function in another process needs ``__call__`` and ``gradient`` too, and no more.
 """
 
+import builtins
 import contextlib
 import dis
 import inspect
@@ -35,15 +36,32 @@ PARTS_LIMIT = 100
 """Parts of a tuple or a list that are looked at."""
 
 
+INTEGER_BITS = 1000
+"""Whole numbers with more are described only: no float holds them."""
+
+
 class Complaint(Exception):
     """Why a call gave nothing that could be judged.
 
-    status: "not attempted", "failed" (it ran, but broke a rule that holds for every task) or "error" (it raised).
+    status: "not attempted", "failed" (it ran, but broke a rule that holds for every task), "error" (it raised) or "memory";
+    from a sandbox also "timeout", "crash" or "tamper". kind, line: an exception's type, and the student's line or 0.
     """
 
-    def __init__(self, status: str, message: str):
+    def __init__(self, status: str, message: str, kind: str = "", line: int = 0):
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.kind, self.line = status, message, kind, line
+
+    @property
+    def general(self) -> str:
+        """The message with nothing in it that could come from the inputs: an exception's text, a type's name, a shape could."""
+        if self.status == "not attempted":
+            return NOT_WRITTEN
+        if self.status == "failed":
+            return "On inputs drawn for grading, what your function returns, or does to its arguments, breaks the rules."
+        if self.status == "error":
+            kind = self.kind if isinstance(getattr(builtins, self.kind, None), type) else "an exception"
+            return f"On inputs drawn for grading, your function raised {kind}{f', in line {self.line}' if self.line else ''}."
+        return TOO_MUCH_MEMORY if self.status == "memory" else self.message
 
 
 class Several(tuple):
@@ -181,6 +199,8 @@ class LocalAnswer(Answer):
 
         def run(*inputs):
             with self._apart():
+                # How fast it runs is no concern of a check's, and a warning reads like a reproach.
+                warnings.filterwarnings("ignore", ".* runs learner by learner", UserWarning)
                 return function(*inputs)
 
         return Lifted(run)
@@ -232,7 +252,7 @@ class LocalAnswer(Answer):
             except (Complaint, KeyboardInterrupt):
                 raise
             except BaseException as error:  # SystemExit too: it is not for a student's function to end the program
-                raise _complaint(error) from None
+                raise complaint_about(error) from None
             finally:
                 for warning in caught:
                     self._note(str(warning.message))
@@ -300,7 +320,7 @@ def received(output):
     """What a function returned, as far as it can be judged: copies that share nothing with it."""
     if _is_plain(output):
         return output.detach().cpu().clone()
-    if output is None or type(output) in (bool, int, float):
+    if output is None or type(output) in (bool, float) or (type(output) is int and output.bit_length() <= INTEGER_BITS):
         return output
     if isinstance(output, tuple | list) and 0 < len(output) <= PARTS_LIMIT:
         parts = [Opaque(describe(part)) if isinstance(part, tuple | list) else received(part) for part in output]
@@ -323,6 +343,8 @@ def describe(output) -> str:
         return output.description
     if output is None:
         return "None"
+    if type(output) is int and output.bit_length() > INTEGER_BITS:
+        return f"a whole number of more than {INTEGER_BITS} bits"
     if type(output) in (bool, int, float):
         return f"the Python number {output!r}"
     if isinstance(output, np.ndarray):
@@ -379,6 +401,8 @@ def _differentiable(output) -> Tensor:
     return output
 
 
+NOT_WRITTEN = "Your function still raises NotImplementedError: write it, then check again."
+TOO_MUCH_MEMORY = "Your function asks for more memory than it may have."
 OWN_BACKWARD = (
     "Your function calls backward() or torch.autograd.grad itself. Do not: return the number; whoever called your function "
     "asks it for its gradient."
@@ -419,17 +443,19 @@ def _identical(a: Tensor, b: Tensor) -> bool:
     return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
-def _complaint(error: BaseException) -> Complaint:
+def complaint_about(error: BaseException) -> Complaint:
     """An exception as a Complaint: what it says, and the student's own lines it came through."""
     if isinstance(error, NotImplementedError) and _raised_by_a_statement(error):
-        return Complaint("not attempted", "Your function still raises NotImplementedError: write it, then check again.")
+        return Complaint("not attempted", NOT_WRITTEN)
     said = traceback.TracebackException.from_exception(error).format_exception_only()
     text = clean("".join(said).strip(), MESSAGE_LIMIT)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     if len(own) > 5:
         own = own[:2] + own[-3:]
     lines = [f"    line {frame.lineno}, in {frame.name}:  {clean(frame.line or '', 200)}" for frame in own]
-    return Complaint("error", "\n".join(["Your function raised " + text, *lines]))
+    out_of_memory = isinstance(error, MemoryError) or "DefaultCPUAllocator" in text
+    status, said = ("memory", f"{TOO_MUCH_MEMORY}\nIt raised ") if out_of_memory else ("error", "Your function raised ")
+    return Complaint(status, "\n".join([said + text, *lines]), type(error).__name__, (own[-1].lineno or 0) if own else 0)
 
 
 def _raised_by_a_statement(error: BaseException) -> bool:
@@ -439,7 +465,12 @@ def _raised_by_a_statement(error: BaseException) -> bool:
 
 
 _LIBRARIES = tuple(
-    {f"{path}{os.sep}" for path in (Path(__file__).parent.parent, *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))}
+    f"{path}{os.sep}"
+    for path in {
+        str(Path(__file__).parents[1]),
+        str(Path(torch.__file__).parents[1]),  # site-packages; in a sandbox, sysconfig does not know where they are
+        *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")),
+    }
 )
 
 

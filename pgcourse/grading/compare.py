@@ -46,6 +46,15 @@ def misshapen(found, expected) -> bool:
     return not isinstance(found, Tensor) or found.shape != expected.shape
 
 
+def kind(found: Sequence, expected: Sequence) -> str:
+    """In which way, at worst, some of these are wrong: words that hold no number of theirs."""
+    if any(misshapen(one, truth) for one, truth in zip(found, expected, strict=True)):
+        return "returns something else than is asked for: another shape, or another kind of thing"
+    if not all(map(is_finite, found)):
+        return "returns numbers that are NaN or infinite"
+    return "returns wrong numbers"
+
+
 def cast(found, expected):
     """``found`` with tensors of numbers in the format of those expected."""
     if isinstance(found, tuple) and isinstance(expected, tuple) and len(found) == len(expected):

@@ -12,7 +12,12 @@ from .shown import Shown, indent, wrap
 from .task import Exact, Fault, Mistake, Task
 
 PASSED, FAILED, ERROR, NOT_ATTEMPTED = "passed", "failed", "error", "not attempted"
-MARKS = {PASSED: "\N{CHECK MARK}", FAILED: "\N{BALLOT X}", ERROR: "\N{BALLOT X}", NOT_ATTEMPTED: "\N{WHITE CIRCLE}"}
+TIMEOUT, MEMORY, CRASH, TAMPER = "timeout", "memory", "crash", "tamper"
+MARKS = {
+    PASSED: "\N{CHECK MARK}",
+    NOT_ATTEMPTED: "\N{WHITE CIRCLE}",
+    **dict.fromkeys((FAILED, ERROR, TIMEOUT, MEMORY, CRASH, TAMPER), "\N{BALLOT X}"),
+}
 _PRINTED_LINES = 20
 
 
@@ -23,7 +28,10 @@ class Outcome(Shown):
     task: str
     """The task's id, "03.gaussian_score"."""
     status: str
-    """ "passed" (all points), "failed", "error" (the function raised) or "not attempted"."""
+    """ "passed" (all points), "failed", "error" (the function raised), "not attempted", "memory" (it wanted too much).
+
+    From a sandbox also "timeout", "crash" (its process ended) and "tamper" (it broke the protocol between it and the judge).
+    """
     points: int
     max_points: int
     message: str
@@ -59,12 +67,14 @@ def judge(
     seed: int,
     *,
     learning: bool = True,
+    hidden: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Judge an answer, or a function of this process, on the cases that ``seed`` draws.
 
     Stages are judged in order, up to the first that is not passed. ``learning=False`` leaves out training runs, and their
-    points with them. ``report`` takes lines of progress.
+    points with them. ``hidden``: the message tells nothing about the cases, nor anything in the answer's own words.
+    ``report`` takes lines of progress.
     """
     points, said, status, mistake = 0, [], PASSED, None
     try:
@@ -72,7 +82,7 @@ def judge(
             answer = LocalAnswer(answer, task.parameters)
         for stage in task.stages:
             if isinstance(stage, Exact):
-                result = _exact(task, stage, answer, seed)
+                result = _exact(task, stage, answer, seed, hidden)
             elif learning:
                 result = stage.run(answer, seed, report)
             else:
@@ -85,12 +95,12 @@ def judge(
             said.append(result)
     except Complaint as complaint:
         status = complaint.status
-        said.append(complaint.message)
-    printed, warned = (answer.printed, answer.warned) if isinstance(answer, Answer) else ("", "")
+        said.append(complaint.general if hidden else complaint.message)
+    printed, warned = (answer.printed, answer.warned) if isinstance(answer, Answer) and not hidden else ("", "")
     return Outcome(task.id, status, points, task.points, "\n".join(said), mistake, printed, warned)
 
 
-def _exact(task: Task, stage: Exact, answer: Answer, seed: int) -> Fault | str:
+def _exact(task: Task, stage: Exact, answer: Answer, seed: int, hidden: bool) -> Fault | str:
     """The fault of an exact stage, or a sentence of praise. Raises Complaint where a call gave nothing to judge."""
     cases = stage.cases(torch.Generator().manual_seed(seed))
     seen = []
@@ -101,6 +111,8 @@ def _exact(task: Task, stage: Exact, answer: Answer, seed: int) -> Fault | str:
     fault = next((each for each in seen if isinstance(each, Complaint)), None)
     if fault is None:
         again = _observed(task, stage, answer, cases[0].inputs)
+        if isinstance(again, Complaint) and again.status not in (FAILED, ERROR):
+            raise again
         if isinstance(again, Complaint) or not compare.same(again, seen[0], 1e-9):
             return Fault(
                 "Called a second time with the same inputs, your function gave another result. It must depend on its arguments "
@@ -108,12 +120,26 @@ def _exact(task: Task, stage: Exact, answer: Answer, seed: int) -> Fault | str:
             )
         fault = stage.verdict(cases, seen) if stage.verdict else _first_difference(task, stage, cases, seen, seed)
     if fault is None:
-        return stage.praise or f"Right on all {count(len(cases), 'input')} drawn from seed {seed}."
-    if (mistake := _recognise(task, stage, cases, seen)) is not None:
+        drawn = "for grading" if hidden else f"from seed {seed}"
+        return stage.praise or f"Right on all {count(len(cases), 'input')} drawn {drawn}."
+    mistake = _recognise(task, stage, cases, seen)
+    if hidden:
+        return _unspecific(stage, cases, seen, fault, mistake)
+    if mistake is not None:
         return Fault(f"{mistake.sentence}\n{fault.message}", mistake.name)
     if isinstance(fault, Complaint):
         raise fault
     return fault
+
+
+def _unspecific(stage: Exact, cases: list, seen: list, fault: Fault | Complaint, mistake: Mistake | None) -> Fault:
+    """The fault, told by the mistake's name or by its kind alone."""
+    if mistake is not None:
+        return Fault(mistake.sentence, mistake.name)
+    if isinstance(fault, Complaint):
+        return Fault(fault.general)
+    wrong = "breaks what the task asks for" if stage.verdict else compare.kind(seen, [case.truth for case in cases])
+    return Fault(f"On inputs drawn for grading, your function {wrong}.", fault.mistake)
 
 
 def _observed(task: Task, stage: Exact, answer: Answer, inputs: tuple):
@@ -124,7 +150,7 @@ def _observed(task: Task, stage: Exact, answer: Answer, inputs: tuple):
         if complaint.status != ERROR:
             return complaint
         called = f"when it was called with\n{compare.show_inputs(task.parameters, inputs)}"
-        return Complaint(ERROR, f"{complaint.message}\n{called}")
+        return Complaint(ERROR, f"{complaint.message}\n{called}", complaint.kind, complaint.line)
 
 
 def _first_difference(task: Task, stage: Exact, cases: list, seen: list, seed: int) -> Fault | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from . import store
 from .judge import MARKS, PASSED, Outcome, count, judge
 from .shown import Shown, indent, say
-from .task import Task, reference_source
+from .task import Task, is_sealed, reference_source
 from .tasks import all_tasks
 
 
@@ -91,12 +91,16 @@ def hint(what: Callable | str) -> None:
         say(f"Hint {given + 1} of {total} for {task.name}: {task.hints[given]}")
         return
     said = "\n".join(f"{number}. {text}" for number, text in enumerate(task.hints, 1))
-    say(f"You have had all {count(total, 'hint')} for {task.name}:\n{indent(said)}\nsolution({task.name}) shows the solution.")
+    then = "" if is_sealed(task) else f"\nsolution({task.name}) shows the solution."
+    say(f"You have had all {count(total, 'hint')} for {task.name}:\n{indent(said)}{then}")
 
 
 def solution(what: Callable | str, confirm: bool | None = None) -> None:
     """Print the solution of a task, after asking once; ``confirm=True`` shows it without asking."""
     task = find(what)
+    if is_sealed(task):
+        say(f"This copy of the course is sealed: it holds no solutions. hint({task.name}) may help, or your instructor.")
+        return
     if confirm is None:
         confirm = _asked(task)
     if not confirm:

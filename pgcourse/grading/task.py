@@ -184,6 +184,11 @@ def stub_source(task: Task) -> str:
     return "\n".join([*head, "    raise NotImplementedError"]) + "\n"
 
 
+def is_sealed(task: Task) -> bool:
+    """Whether this copy of the course came without solutions (``pgcourse release --sealed``)."""
+    return reference_source(task) == stub_source(task)
+
+
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
     """Standard normal numbers in float64."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)

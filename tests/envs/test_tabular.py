@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pgcourse import envs, policies
-from pgcourse.envs.tabular import Tabular, cells, gridworld, random_mdp, two_step
+from pgcourse.envs.tabular import Tabular, aliased_gridworld, cells, gridworld, random_mdp, two_step
 from pgcourse.rng import Rng
 from pgcourse.rollout import episodes
 
@@ -231,3 +231,16 @@ def test_rounded_tables_become_probabilities():
     assert (row.double().sum() - 1).abs() > 1e-9
     assert (mdp.transition.sum(-1) - 1).abs().max() < 1e-15
     assert (mdp.initial_probability.sum() - 1).abs() < 1e-15
+
+
+def test_the_aliased_gridworld_shows_the_ways_out_and_nothing_else():
+    world = aliased_gridworld()
+    assert world.observation.argmax(-1).tolist() == [0, 1, 2, 1, 3, 4, 4, 4]  # five cells, then pit, treasure, pit
+    assert torch.equal(world.observation.sum(-1), torch.ones(8, dtype=torch.float64))
+    assert world.initial_probability.tolist() == [0.25, 0.25, 0, 0.25, 0.25, 0, 0, 0]
+    assert world.reward[2, 2, 6] == 1
+    assert world.reward[0, 2, 5] == world.reward[4, 2, 7] == -1
+    assert torch.equal(world.transition, gridworld(("SS.SS", "P#G#P"), slip=0).transition)
+    grid = aliased_gridworld(("...G", ".#.P", "S..."), slip=0.2)
+    assert grid.observation.argmax(-1).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 1, 8, 9]  # above and below the wall: right and left
+    torch.testing.assert_close(grid.transition, gridworld().transition)

@@ -113,6 +113,27 @@ EPISODE_LOG_PROBABILITY = Task(
             lambda log_probability, valid: (log_probability[:-1] * valid[1:]).sum(0),
             "You leave out the last step of each episode: its action was taken too, and valid is still true there.",
         ),
+        Mistake(
+            "first step missing",
+            lambda log_probability, valid: (log_probability * valid)[1:].sum(0),
+            "You leave out the first step of each episode: t counts from 0, and its action counts like the others.",
+        ),
+        Mistake(
+            "sign",
+            lambda log_probability, valid: -(log_probability * valid).sum(0),
+            "You return minus the log-probability; it is asked for as it is, below zero. Signs are a matter of losses.",
+            "SF01",
+        ),
+        Mistake(
+            "adds up probabilities",
+            lambda log_probability, valid: (log_probability.exp() * valid).sum(0).log(),
+            "You add up probabilities and then take the logarithm; probabilities multiply, so their logarithms add up.",
+        ),
+        Mistake(
+            "counts what comes after the end",
+            lambda log_probability, valid: (log_probability * ~valid).sum(0),
+            "You have valid the wrong way round: it is true while the episode lasts, and those steps count.",
+        ),
     ),
     hints=(
         "p(tau; theta) is a product over the steps; what becomes of a product under a logarithm?",
@@ -168,7 +189,7 @@ def _reinforce_surrogate_oracle(log_probability, reward, valid, discount):
 
 def _reinforce_surrogate_cases(generator):
     inputs = []
-    for t, e, discount in ((2, 1, 0.5), (3, 2, 0.5), (3, 3, 1.0)):
+    for t, e, discount in ((3, 2, 0.9), (2, 1, 0.5), (3, 3, 1.0), (4, 2, 0.0)):
         shape = (generator, t, e)
         inputs.append((readable(-uniform(generator, 0.1, 2, t, e)), readable(normal(*shape) + 1), _valid(*shape), discount))
     for t, e, discount in ((7, 4, 0.9), (5, 8, 0.7), (6, 3, 1.0)):
@@ -206,6 +227,12 @@ def _surrogate(weigh, reduce=torch.mean):
 
 def _R(reward, valid, discount):
     return (_powers(discount, len(reward)) * reward).sum(0)
+
+
+def _powers_by_logarithm(reward, valid, discount):
+    """Right, but for a discount of 0, whose logarithm is minus infinity."""
+    steps = torch.arange(len(reward), dtype=reward.dtype)[:, None]
+    return ((steps * torch.tensor(discount, dtype=reward.dtype).log()).exp() * reward).sum(0)
 
 
 REINFORCE_SURROGATE = Task(
@@ -291,7 +318,57 @@ REINFORCE_SURROGATE = Task(
             "mean return for all",
             _surrogate(lambda reward, valid, discount: _R(reward, valid, discount).mean()),
             "You weigh every episode by the mean return, so good and bad episodes are pushed alike. Multiply each "
-            "episode's return with its own log-probability, then average.",
+            "episode's return with its own log-probability, then average. (If you do: [E, 1] times [E] is [E, E], every return "
+            "with every log-probability. Print the shapes.)",
+        ),
+        Mistake(
+            "total return for all",
+            _surrogate(lambda reward, valid, discount: _R(reward, valid, discount).sum()),
+            "You weigh every episode by the sum of all returns. Sum the rewards over time only, .sum(0), and multiply each "
+            "episode's return with its own log-probability.",
+            "SF09",
+        ),
+        Mistake(
+            "forgets valid",
+            lambda log_probability, reward, valid, discount: (_R(reward, valid, discount) * log_probability.sum(0)).mean(),
+            "You leave valid out: rewards and steps after the end of an episode count too. Multiply both reward and "
+            "log_probability by valid before summing.",
+        ),
+        Mistake(
+            "discounts the first reward",
+            _surrogate(lambda reward, valid, discount: discount * _R(reward, valid, discount)),
+            "You discount by discount^(t + 1): time counts from 0, so the first reward counts fully.",
+        ),
+        Mistake(
+            "discounts the steps as well",
+            _surrogate(lambda reward, valid, discount: _R(reward, valid, discount) * _powers(discount, len(reward))),
+            "You multiply the log-probabilities by discount^t as well; it belongs to the rewards inside R_e, once.",
+        ),
+        Mistake(
+            "discount of 0 through a logarithm",
+            _surrogate(_powers_by_logarithm),
+            "With a discount of 0 your number is NaN: log(0) is minus infinity, and 0 times that is not a number. "
+            "Write discount**t, which knows that 0^0 = 1.",
+        ),
+        Mistake(
+            "probability instead of its logarithm",
+            lambda log_probability, reward, valid, discount: (
+                (_R(reward * valid, valid, discount) * log_probability.exp() * valid).sum(0).mean()
+            ),
+            "You weigh the probabilities: the gradient of pi is pi times the score, so likely actions count twice. Use "
+            "log_probability itself.",
+        ),
+        Mistake(
+            "subtracts the mean return",
+            _surrogate(lambda reward, valid, discount: (R := _R(reward, valid, discount)) - R.mean()),
+            "You subtract the mean return from the weights. That is a good idea, and lecture 05's; here the weight is the "
+            "return itself.",
+            "GE18",
+        ),
+        Mistake(
+            "forgets the return",
+            _surrogate(lambda reward, valid, discount: torch.ones_like(reward)),
+            "You push every episode alike, whatever it paid: multiply each episode's log-probability by its return.",
         ),
     ),
     hints=(
@@ -348,7 +425,7 @@ def _reinforce_update_oracle(theta, score, reward, valid, step_size):
 
 def _reinforce_update_cases(generator):
     inputs = []
-    for t, e, p, step_size in ((2, 1, 1, 0.1), (3, 2, 2, 0.5), (2, 3, 2, 0.2)):
+    for t, e, p, step_size in ((3, 2, 1, 0.5), (2, 1, 1, 0.1), (2, 3, 2, 0.2)):
         numbers = (readable(normal(generator, *shape)) for shape in ((p,), (t, e, p), (t, e)))
         inputs.append((*numbers, _valid(generator, t, e), step_size))
     for t, e, p, step_size in ((6, 4, 3, 0.3), (4, 7, 5, 2.0)):
@@ -434,6 +511,55 @@ REINFORCE_UPDATE = Task(
             ),
             "You weigh every episode by the mean return; multiply each episode's return with its own score, then average.",
         ),
+        Mistake(
+            "total return for all",
+            lambda theta, score, reward, valid, step_size: (
+                theta + step_size * _step(score, reward, valid, weigh=lambda R: R.sum().expand_as(R))
+            ),
+            "You weigh every episode by the sum of all returns; sum the rewards over time only, .sum(0).",
+            "SF09",
+        ),
+        Mistake(
+            "returns the gradient only",
+            lambda theta, score, reward, valid, step_size: _step(score, reward, valid),
+            "You return the gradient; asked are the new parameters, theta plus step_size times the gradient.",
+        ),
+        Mistake(
+            "mean over time",
+            lambda theta, score, reward, valid, step_size: (
+                theta + step_size * _step(score, reward, valid, reduce=lambda pull: pull.mean(0) / len(reward))
+            ),
+            "You take the mean over time; the sum over time stays a sum, and the mean is over the E episodes.",
+        ),
+        Mistake(
+            "reward-to-go",
+            lambda theta, score, reward, valid, step_size: (
+                theta + step_size * (_to_go(reward * valid, 1.0)[..., None] * score * valid[..., None]).sum(0).mean(0)
+            ),
+            "You leave out the rewards before each step. That has the same expectation and usually less variance, and "
+            "is what lecture 05 is about; here each step is weighed by the return of the whole episode.",
+        ),
+        Mistake(
+            "forgets the return",
+            lambda theta, score, reward, valid, step_size: (
+                theta + step_size * _step(score, reward, valid, weigh=torch.ones_like)
+            ),
+            "You push every episode alike, whatever it paid: multiply each episode's scores by its return.",
+        ),
+        Mistake(
+            "subtracts the mean return",
+            lambda theta, score, reward, valid, step_size: (
+                theta + step_size * _step(score, reward, valid, weigh=lambda R: R - R.mean())
+            ),
+            "You subtract the mean return from the weights. That is a good idea, and lecture 05's; here the weight is the "
+            "return itself.",
+            "GE18",
+        ),
+        Mistake(
+            "divides by the step size",
+            lambda theta, score, reward, valid, step_size: theta + _step(score, reward, valid) / step_size,
+            "You divide by step_size; multiply by it: the smaller it is, the smaller the step.",
+        ),
     ),
     hints=(
         "First the return of each episode, R: [E]. Then the sum of its scores over time: [E, P].",
@@ -451,8 +577,8 @@ def batched_returns(reward, done, discount):
     """Return from each step on, G_t = r_t + discount * G_{t+1}, in rows where episodes follow one another.
 
     reward: [T, E]. done: [T, E], true at the last step of an episode; the next step begins a new one, whose rewards do not
-    count for it. After the last row nothing follows: an episode still running there is counted up to it. discount: a number.
-    Returns [T, E].
+    count for it. After the last row nothing follows: an episode still running there is counted up to it. discount: a number in
+    [0, 1]. Returns [T, E].
     """
     G = torch.zeros_like(reward)
     following = torch.zeros_like(reward[0])
@@ -499,7 +625,7 @@ def _batched_returns_cases(generator):
         done[(steps - 1) // 2, 0] = True
         return tidy(normal(generator, steps, environments) + 1), done, discount
 
-    inputs = [draw(2, 1, 0.5, readable), draw(4, 2, 0.5, readable), draw(3, 3, 0.9, readable)]
+    inputs = [draw(2, 1, 0.5, readable), draw(4, 2, 0.5, readable), draw(3, 3, 0.9, readable), draw(5, 2, 0.0, readable)]
     inputs += [draw(9, 4, 0.9, lambda x: x), draw(5, 7, 1.0, lambda x: x), draw(12, 3, 0.5, lambda x: x)]
     return cases(_batched_returns_oracle, inputs)
 
@@ -555,6 +681,22 @@ def _returns_discounted_from_the_start(reward, done, discount):
     for t in range(1, len(age)):
         age[t] = torch.where(done[t - 1], 0.0, age[t - 1] + 1)
     return _right_returns(discount**age * reward, done, 1.0)
+
+
+def _returns_of_the_first_episode(reward, done, discount):
+    """Treats a column as one episode that is padded after its end."""
+    first = done.long().cumsum(0) - done.long() == 0
+    return _right_returns(reward * first, done, discount)
+
+
+def _returns_of_finished_episodes(reward, done, discount):
+    finished = done.flip(0).long().cumsum(0).flip(0) > 0
+    return _right_returns(reward, done, discount) * finished
+
+
+def _averages_to_go(reward, done, discount):
+    """The mean of the discounted rewards to come in the place of their sum."""
+    return _right_returns(reward, done, discount) / _right_returns(torch.ones_like(reward), done, 1.0)
 
 
 BATCHED_RETURNS = Task(
@@ -621,6 +763,45 @@ BATCHED_RETURNS = Task(
             "discounts the own reward",
             _backward(lambda t, r, on, gamma, G: gamma * (r[t] + on[t] * G)),
             "You discount the reward of step t itself; seen from step t it counts fully.",
+        ),
+        Mistake(
+            "last row first",
+            lambda reward, done, discount: _right_returns(reward, done, discount).flip(0),
+            "Your rows come out in reverse: going backward you found the last return first. Turn the result round, .flip(0), "
+            "or write each return into its own row.",
+        ),
+        Mistake(
+            "done the wrong way round",
+            _backward(lambda t, r, on, gamma, G: r[t] + gamma * ~on[t] * G),
+            "You have done the wrong way round: your sum goes on where an episode ends and stops where it goes on. ~done is "
+            "true where it goes on.",
+        ),
+        Mistake(
+            "cuts one step late",
+            _backward(lambda t, r, on, gamma, G: r[t] + gamma * (on[t - 1] if t else torch.ones_like(on[t])) * G),
+            "You cut one step late: done[t] says that t is the last step of its episode, so it is G_t that takes nothing from "
+            "G_{t+1}; you look at done[t - 1].",
+        ),
+        Mistake(
+            "only the first episode",
+            _returns_of_the_first_episode,
+            "After the first end in a column your returns are 0. Here nothing is padded: a new episode begins in the next "
+            "row, and its steps have returns too.",
+        ),
+        Mistake(
+            "leaves out the unfinished episode",
+            _returns_of_finished_episodes,
+            "Steps of an episode that is still running in the last row have the return 0 with you; count it up to that row.",
+        ),
+        Mistake(
+            "only its own reward",
+            lambda reward, done, discount: reward.clone(),
+            "You return the rewards themselves: G_t also counts what comes after step t, discounted.",
+        ),
+        Mistake(
+            "divides by the steps left",
+            _averages_to_go,
+            "You divide by the number of steps left: a return is a sum, not a mean.",
         ),
     ),
     hints=(
@@ -716,7 +897,7 @@ def _expected_length(good):
 
 
 def _cartpole_loss_cases(generator):
-    """Every batch of 2 episodes of the falling pole; then some of them again with other log-probabilities.
+    """Every batch of 2 episodes of the falling pole; then some again, with other log-probabilities or rewards after the end.
 
     The truth of a case is a _Batch; of a repeated one, the place of the batch it repeats.
     """
@@ -735,6 +916,11 @@ def _cartpole_loss_cases(generator):
     for place in torch.randperm(len(batches), generator=generator)[:8].tolist():
         log_probability, *rest = batches[place].inputs
         repeated.append(Case((log_probability - uniform(generator, 0, 1, *log_probability.shape), *rest), place))
+    padded = [place for place, case in enumerate(batches) if not case.inputs[2].all()]
+    for place in torch.randperm(len(padded), generator=generator)[:8].tolist():
+        log_probability, reward, valid = batches[padded[place]].inputs
+        other = torch.where(valid, reward, uniform(generator, 2, 4, *reward.shape))
+        repeated.append(Case((log_probability, other, valid), padded[place]))
     return batches + repeated
 
 
@@ -748,9 +934,16 @@ def _cartpole_loss_verdict(batches, gradients):
     if not all(weight.isfinite().all() for weight in weights):
         return Fault(
             "For some batches the gradient of your loss is NaN or infinite. Think of episodes that all have the same "
-            "length: that is how it will be when every pole stays up for 500 steps."
+            "length: that is how it will be when every pole stays up for 500 steps. (Where reward is not masked with valid, "
+            "all episodes look equally long.)"
         )
     size = max(weight.abs().max() for weight in weights)
+    if size < 1e-12:
+        return Fault(
+            "In every batch every weight of your loss is 0. The usual cause: weights [E, 1] times log-probabilities [E] make "
+            "[E, E], every weight with every episode, and differences from the mean cancel. Print the shapes: both should be "
+            "[E], or both [T, E]. Or is something subtracted from itself?"
+        )
     for case, weight in zip(batches, weights, strict=True):
         _, _, valid = case.inputs
         if (weight[~valid].abs() > 1e-9 * size).any():
@@ -759,6 +952,12 @@ def _cartpole_loss_verdict(batches, gradients):
                 "steps after the end",
             )
         if isinstance(case.truth, int) and (weight - weights[case.truth]).abs().max() > 1e-6 * size:
+            if torch.equal(case.inputs[0], batches[case.truth].inputs[0]):
+                return Fault(
+                    "The weights of your loss change with rewards after the end of an episode, which mean nothing: mask reward "
+                    "with valid, also where you take a mean or a standard deviation.",
+                    "rewards after the end",
+                )
             return Fault(
                 "How strongly your loss pushes a step depends on log_probability itself. The weight of a step comes "
                 "from rewards alone: the loss is a sum of weights times log-probabilities, no exp(), no square."
@@ -970,7 +1169,8 @@ CARTPOLE_LOSS = Task(
             "mean return for all",
             _plain(lambda reward, valid: reward.sum(0).mean()),
             "You weigh every episode by the mean return, so good and bad ones are pushed alike. Multiply each episode's "
-            "return with its own log-probability, then average.",
+            "return with its own log-probability, then average. (If you do: [E, 1] times [E] is [E, E], every return with "
+            "every log-probability. Print the shapes.)",
         ),
         Mistake(
             "rewards after the end",
@@ -1009,8 +1209,8 @@ CARTPOLE_LOSS = Task(
         "whole returns and rewards-to-go, discounted (0.9 to 1), with every usual baseline, any constant too, standardised or "
         "not, had cosines of at least 0.978, and with the best constant added at most 1.1 times plain REINFORCE's noise; 0.965 "
         "and 3 are asked. Of the wrong ones, some have no mean, weights that are alike for all episodes, depend on the "
-        "log-probabilities or go on after the end, or are not finite: each is looked for as such; the rest had cosines of "
-        "at most 0.950, or 7 times the noise and more. No listed verdict differed between draws. "
+        "log-probabilities or on rewards after the end, go on after it, or are not finite: each is looked for as such; the "
+        "rest had cosines of at most 0.950, or 7 times the noise and more. No listed verdict differed between draws. "
         "What lies between is not listed: standardised rewards-to-go with a discount of 0.7 have 0.951 to 0.960 and fail. "
         "Gradients of other rising functions of the return pass, cosines 0.993 and more: its "
         "square; minus one over it, which the mean log-probability of each episode, minimised, comes to. Learning run, 1 "
