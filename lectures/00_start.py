@@ -52,7 +52,7 @@ widgets.watch(policy, cartpole, replica=[0, 1, 2])
 # | | question | hours |
 # |---|---|---|
 # | [01](01_policies_and_objectives.ipynb) | What is being optimised, and why by its gradient? | 2 |
-# | 02 | How far does blind perturbation get us? | 2½ |
+# | [02](02_finite_differences.ipynb) | How far does blind perturbation get us? | 2½ |
 # | [03](03_log_derivative_trick.ipynb) | How can I differentiate an expectation I can only sample? | 2 |
 # | [04](04_reinforce.ipynb) | How do trajectories turn into a gradient for each action? | 2½ |
 # | 05 | Which action caused the reward, compared with what? | 2½ |
@@ -61,7 +61,7 @@ widgets.watch(policy, cartpole, replica=[0, 1, 2])
 # | 08 | Many workers: with or without waiting for each other? | 2 |
 # | 09 | How far may the policy move on one batch? | 3 |
 # | 10 | Can a clipped objective do it without second-order machinery? | 2½ |
-# | 11 | What changes when I can differentiate through the reward? | 2 |
+# | [11](11_pathwise_gradients.ipynb) | What changes when I can differentiate through the reward? | 2 |
 # | 12 | And when the variable is discrete? | 2½ |
 # | 13 | Can the estimator be derived by a program? | 2 |
 # | 14 | What if a learned Q stands in for the unknown dynamics? | 3 |

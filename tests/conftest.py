@@ -3,12 +3,8 @@
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook(
-    [
-        f"pgcourse.{module}"
-        for module in ("rng", "distributions", "nn", "policies", "rollout", "returns", "gradients", "exact", "algorithms")
-    ],
-    "beartype.beartype",
-)
+CHECKED = "rng distributions nn policies rollout returns gradients relaxations exact algorithms"
+
+install_import_hook([f"pgcourse.{module}" for module in CHECKED.split()], "beartype.beartype")
 
 torch.set_num_threads(1)
