@@ -154,7 +154,7 @@ for name, J in places.items():
 #
 # $$\nabla_\theta J = \mathbb E_{z}\Big[\nabla f(x)^\top\, \frac{\partial x}{\partial \theta}\Big], \qquad x = g(\theta, z) \tag{11.4}$$
 #
-# A dart moves exactly as far as its aim does, and by $\sigma z$ when $\log\sigma$ grows by a little:
+# A dart moves exactly as far as its aim does, and by $\sigma z$ for each unit that $\log\sigma$ grows:
 #
 # $$\nabla_\mu J = \mathbb E[\nabla f(x)], \qquad \frac{\partial J}{\partial \log\sigma_i} = \mathbb E\Big[\frac{\partial f}{\partial x_i}\,\sigma_i z_i\Big] \tag{11.5}$$
 #
@@ -257,7 +257,9 @@ for i, j in ((0, 0), (1, 0), (1, 1)):
 # $$\text{pathwise: } 4\sigma^2, \qquad \text{score function: } \frac{\mu^4 + 14\mu^2\sigma^2 + 15\sigma^4}{\sigma^2}. \tag{11.7}$$
 #
 # The first is the variance of $2x$. The second is $\mathbb E[x^4 z^2]/\sigma^2 - 4\mu^2$ with $x = \mu + \sigma z$, and
-# $\mathbb E[z^2], \mathbb E[z^4], \mathbb E[z^6] = 1, 3, 15$.
+# $\mathbb E[z^2], \mathbb E[z^4], \mathbb E[z^6] = 1, 3, 15$. In code, `Expectation(law, value)` is the objective
+# $\mathbb E_{x \sim \text{law}(\theta)}[\text{value}(x)]$, and every estimator is called `estimator(objective, theta,
+# noise)`.
 
 # %%
 widgets.predict(
@@ -300,7 +302,9 @@ plots.show(picture, "The surer the policy, the noisier its score and the quieter
 # ## 7. Many dimensions, and steep slopes
 #
 # Now $f(x) = \sum_i x_i^2$ in $d$ dimensions. Each pathwise coordinate sees its own slope and has variance $4\sigma^2$
-# as before. Each score $z_i/\sigma$ is multiplied by the *whole* of $f$, which grows with $d$.
+# as before. Each score $z_i/\sigma$ is multiplied by the *whole* of $f = S + x_i^2$, where $S$, the others' part, grows
+# with $d$ and has nothing to do with $z_i$. So at $\sigma = 1$ its variance is $\mathbb E[S^2] + 2\,\mathbb E[S]\,\mathbb
+# E[x_i^2 z_i^2] + \mathbb E[x_i^4 z_i^2] - 4\mu^2$, and the first term grows as $d^2$.
 
 # %%
 widgets.predict(
@@ -326,9 +330,9 @@ def squared_error(estimator, size):
 
 # %%
 measured = {name: torch.stack([squared_error(e, size) for size in d.tolist()], 1) for name, e in both.items()}
-rest, spread = (d - 1) * (mu**2 + 1), (d - 1) * (4 * mu**2 + 2)  # mean and variance of the other coordinates' part of f
+S, variance_of_S = (d - 1) * (mu**2 + 1), (d - 1) * (4 * mu**2 + 2)
 own = mu**4 + 18 * mu**2 + 15  # E[x_i^4 z_i^2]
-each = spread + rest**2 + 2 * rest * (mu**2 + 3) + own - 4 * mu**2
+each = variance_of_S + S**2 + 2 * S * (mu**2 + 3) + own - 4 * mu**2
 picture, ax = plots.figure(8, 4.4)
 figures_11.against(ax, d, measured, {"pathwise": 4 * d, "score function": d * each})
 ax.set(xlabel="dimensions, d", ylabel="squared error of one sample's estimate")
@@ -473,7 +477,7 @@ widgets.predict(
 
 
 # %%
-def train(estimator, episodes, updates=budget.choose(80, 40)):
+def train(estimator, episodes, updates=budget.choose(81, 41)):
     """Gains before every update, [update, replica, 2]."""
     rng, K, path = Rng(range(16), dtype=torch.float64), torch.full((16, 2), 0.2), []
     for _ in range(updates):
@@ -510,20 +514,22 @@ widgets.movable(
     size=(8.4, 5.2),
     columns=2,
     step=(0, last),
-    caption="Eight episodes with their physics teach more than 128 without: the pathwise learners come within a percent of Riccati.",
+    caption="Eight episodes with their physics teach more than 128 without: the pathwise learners come close to Riccati.",
 )
 
 # %% [markdown]
 # Nothing here is approximate: the pathwise learners use the same kind of episodes, only they look through them. (The
 # score function would do better with a baseline, lecture 05, but would still not see the slope.) What is left to
-# Riccati are gains that change with time; ours are constant.
+# Riccati are gains that change with time; ours are constant. And where nobody knows the dynamics? Then a learned $Q$ can
+# stand for all that comes after an action, and is differentiated by it (lecture 14), or the dynamics are learned
+# (lecture 17).
 
 # %% [markdown]
 # ## 10. Where it is wrong
 #
 # Throw a ball at 45 degrees, at speed $v \sim N(\theta, 0.5^2)$, toward a fence 3 m away and 1 m high. It comes down
-# after $v^2/10$ metres, if nothing is in the way. Too slow, and it falls at the foot of the fence. To clear it takes
-# $v^2 > 45$: there the payment, the distance, **jumps** from 3 to 4.5 m.
+# after $v^2/10$ metres, if nothing is in the way; if it hits the fence it drops at its foot. At 3 m it is $3 - 90/v^2$
+# metres high, so clearing the fence takes $v^2 > 45$: there the payment, the distance, **jumps** from 3 to 4.5 m.
 
 
 # %%
@@ -565,15 +571,16 @@ missing = 1.5 * speed.law(aim).log_prob(torch.tensor([clears])).exp()
 print(f"height of the jump times density there {missing:.4f}; pathwise plus that {estimates.mean() + missing:.4f}")
 
 # %% [markdown]
-# It converges, nicely and quickly, to a wrong number. Differentiate $\mathbb E[f] = \int f\,p_\theta\,dx$ piece by piece to
-# see what is missing. When the density slides to the right, mass flows over the jump at $x_j$:
+# It converges, nicely and quickly, to a wrong number. What is missing? The density depends on $x - \theta$ only, so
+# $\partial p_\theta/\partial\theta = -\partial p_\theta/\partial x$. Put that into $\int f\, \nabla_\theta\, p_\theta\,
+# dx$ and integrate by parts on each piece between the jumps $x_j$: every piece leaves its two ends behind.
 #
 # $$\nabla_\theta\, \mathbb E[f] = \underbrace{\mathbb E[f'(x)]}_{\text{pathwise}} + \sum_j \big(f(x_j^+) - f(x_j^-)\big)\, p_\theta(x_j) \tag{11.10}$$
 #
-# A single dart hits the jump with probability zero, so no sample ever has the second term. The last line of the cell
-# adds it, and all is well. Contacts are like that: a foot that touches the ground or does not, a ball caught or missed.
-# The score function, which never looked at slopes, is right. (On lecture 03's board there is *nothing but* jumps, hence
-# the zero in the picture at the top.)
+# When the density slides to the right, mass flows over the jump. A single throw hits the jump with probability zero, so
+# no sample ever has the second term; the last line of the cell adds it, and all is well. Contacts are like that: a foot
+# that touches the ground or does not, a ball caught or missed. The score function, which never looked at slopes, is
+# right. (On lecture 03's board there is *nothing but* jumps, hence the zero in the picture at the top.)
 #
 # Nobody warns you here. If a payment is nothing but steps, autograd at least finds no path, and the library says so:
 
@@ -603,9 +610,9 @@ plots.show(
 
 # %% [markdown]
 # Neighbours part exponentially: that is **chaos**. The factors $\partial F/\partial s$ in (11.9) are what drives them
-# apart, and $ds_t/d\theta$ is a product of $t$ of them. Now the motor gives torque $\theta + z_t$, with $z_t \sim N(0,
-# 1)$, and is paid the height of the lower mass at every step. What do one episode's estimates of $\nabla_\theta J$
-# scatter by?
+# apart, and $ds_t/d\theta$ contains products of up to $t$ of them. Now the motor gives torque $\theta + z_t$, with $z_t
+# \sim N(0, 1)$, and is paid the height of the lower mass at every step. What do one episode's estimates of
+# $\nabla_\theta J$ scatter by?
 
 # %%
 widgets.predict(
@@ -618,7 +625,7 @@ widgets.predict(
 )
 
 # %%
-steps = budget.choose(200, 100)
+steps = budget.choose(200, 60)
 spread = figures_11.spread_by_horizon(starts, scale=1.0, episodes=32, steps=steps)
 seconds = 0.05 * torch.arange(1, steps + 1)
 for start, measured in spread.items():
@@ -655,14 +662,18 @@ figures_11.derivative_of_a_bell(axes)
 plots.show(picture, "To move a bell to the right: take payments drawn on the right, subtract payments drawn on the left.")
 
 # %% [markdown]
-# For the mean of a Gaussian $p^\pm$ are one-sided: $x = \mu \pm \sigma W$, where $W$ has density $w e^{-w^2/2}$ (a
-# Weibull, or Rayleigh, distribution: the length of two normal numbers), and $c = 1/(\sigma\sqrt{2\pi})$:
+# For the mean of a Gaussian the slope of the density is $\frac{x - \mu}{\sigma^2}\,p_\mu(x)$. At $x = \mu \pm \sigma w$
+# that is $\pm\, c\; w e^{-w^2/2}/\sigma$ with $c = 1/(\sigma\sqrt{2\pi})$, and $w e^{-w^2/2}$ is a density on $w > 0$:
+# that of a Weibull (or Rayleigh) variable $W$, the length of two normal numbers. So
 #
 # $$\frac{\partial}{\partial\mu} \mathbb E[f] = \frac{1}{\sigma\sqrt{2\pi}}\; \mathbb E\big[f(\mu + \sigma W) - f(\mu - \sigma W)\big] \tag{11.12}$$
 #
 # This is the **measure-valued** estimator. It needs values of $f$ only, like the score function; it compares right with
 # left, like finite differences, but without a step and without bias. It asks for about two evaluations for *every*
-# parameter. First the square, at $\mu = 0.8$, $\sigma = 1.3$, where all three variances have closed forms:
+# parameter. First the square, at $\mu = 0.8$, $\sigma = 1.3$, where all variances have closed forms. With $\mathbb
+# E[W^2] = 2$, $\mathbb E[W^4] = 8$ and $\text{var}(W) = 2 - \pi/2$ they are $\frac{4}{\pi}(\mu^2\,\text{var}(W) +
+# \sigma^2)$ where the two sides draw their own $W$, and $\frac{8}{\pi}\mu^2\,\text{var}(W)$ where they share it: then
+# $f(\mu + \sigma W) - f(\mu - \sigma W) = 4\mu\sigma W$, and the squares cancel.
 
 # %%
 mu, sigma, tries = 0.8, 1.3, budget.choose(20_000, 5000)
@@ -677,28 +688,35 @@ scatter = {
 }
 
 # %%
-W = 2 - math.pi / 2  # the variance of W
+of_W = 2 - math.pi / 2  # the variance of W
 closed = {
     "score function": (mu**4 + 14 * mu**2 * sigma**2 + 15 * sigma**4) / sigma**2,
     "pathwise": 4 * sigma**2,
-    "measure-valued": 4 * (mu**2 * W + sigma**2) / math.pi,
-    "measure-valued, same W": 8 * mu**2 * W / math.pi,
+    "measure-valued": 4 * (mu**2 * of_W + sigma**2) / math.pi,
+    "measure-valued, same W": 8 * mu**2 * of_W / math.pi,
 }
 for name, estimates in scatter.items():
+    compare("mean, " + name, estimates[..., 0].mean(1), torch.tensor(2 * mu))
     compare("variance, " + name, estimates[..., 0].var(1), torch.tensor(closed[name]))
 
 # %% [markdown]
-# Quieter than the score function by far, and on this $f$ even than pathwise; with the *same* $W$ on both sides quieter
-# still (common random numbers, lecture 02). And the fence?
+# Each estimate costs two evaluations of $f$ and is quieter than the score function by far, on this $f$ even than
+# pathwise; with the *same* $W$ on both sides quieter still (common random numbers, lecture 02). And the fence?
 
 # %%
 z = Rng(range(16), dtype=torch.float64).normal(1, budget.choose(40_000, 10_000), 1, 3)
 compare("measure-valued, at the fence", gradients.measure_valued(speed, aim.expand(16, 1), z), truth)
 
 # %% [markdown]
-# Right, without a slope. So why does not everybody use it? Count: a network has a million parameters, and each would
-# ask for its own two evaluations. It shines where few parameters matter and $f$ is cheap. For a Bernoulli variable
-# $p^+$ and $p^-$ are the two faces of the coin, $c = p(1-p)$ by its logit, and there is no noise left at all.
+# Right, without a slope, and more sharply than the score function in turn 10. So why does not everybody use it? Count:
+# a network has a million parameters, and each would ask for its own two evaluations. It shines where few parameters
+# matter and $f$ is cheap. For a coin, a Bernoulli variable with probability $p$, the two parts are its two faces, with
+# $c = p(1-p)$ by the logit. Nothing is left to chance:
+
+# %%
+coin = Expectation(distributions.Bernoulli, lambda side: 5 * side[..., 0] + 1)
+logit, u = torch.full((16, 1), 0.7), Rng(range(16), dtype=torch.float64).uniform(1, 1, 1)
+compare("one throw of a coin", gradients.measure_valued(coin, logit, u), exact.expectation_gradient(coin, logit)[0])
 
 # %% [markdown]
 # ## 13. What goes wrong

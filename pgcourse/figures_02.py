@@ -81,7 +81,7 @@ def errors(
     truth = _slope(mean, theta[:, 0])
     low = theta.to(getattr(torch, numbers))
     rng = Rng(range(100), stream=2, dtype=low.dtype)
-    aims = {"forward": 2, "central": 2}[difference] if luck == LUCK[1] else 1
+    aims = 2 if luck == LUCK[1] else 1  # of one parameter, both differences look at two
     noise = None if luck == LUCK[0] else rng.normal(aims, 20, 1)
     objective = (lambda theta, noise: mean(theta)) if noise is None else throw
     error = []

@@ -159,6 +159,7 @@ def squared_errors(d):
     return (estimates - 2 * (goal - at)).square().sum(-1).mean(1)
 
 
+# %%
 def my_curves():
     errors = torch.stack([squared_errors(d) for d in dimensions], 1)  # [replica, d, 2]
     picture, ax = plots.figure(8, 4)

@@ -50,7 +50,7 @@ def test_correlated_draws_the_cloud_that_is_asked_for(correlation):
 
 
 def test_spread_by_horizon_is_that_of_the_estimators():
-    """At one horizon, episode by episode: the pathwise one by reverse differentiation, the score's with its baseline by hand."""
+    """At one horizon, by episodes: the pathwise one by reverse differentiation, the score's with its baseline by hand."""
     start, steps, episodes, scale = DoublePendulum(start=(1.0, 1.0)), 12, 6, 0.7
     found = figures_11.spread_by_horizon({"high": start, "low": DoublePendulum()}, scale, episodes, 20, seeds=3)["high"]
     assert found["pathwise"].shape == (3, 20)
@@ -63,7 +63,7 @@ def test_spread_by_horizon_is_that_of_the_estimators():
     slopes = gradients.pathwise(torque, torch.zeros(3, episodes, 1, dtype=D), alone)[..., 0]
     torch.testing.assert_close(found["pathwise"][:, steps - 1], slopes.std(1))
 
-    reward, laws, actions = torque._run(torch.zeros(1, dtype=D), (first, noise, None), "likelihood_ratio")
+    reward, _, _ = torque._run(torch.zeros(1, dtype=D), (first, noise, None), "likelihood_ratio")
     by_hand = torch.zeros(3, episodes, dtype=D)
     for t in range(steps):
         for e in range(episodes):
@@ -82,9 +82,9 @@ def test_the_other_pictures_draw():
 
     paths = {name: torch.rand(5, 4, 2, dtype=D) + 1 for name in figures_11.WAYS}
     lost = {name: torch.rand(4, 5, dtype=D) + 0.1 for name in figures_11.WAYS}
+    best = torch.tensor([2.0, 3.0], dtype=D)
     for step in (0, 4):
         figure, axes = plots.figure(columns=2)
-        best = torch.tensor([2.0, 3.0], dtype=D)
         figures_11.gains(axes, lambda K: -1 - (K - best).square().sum(-1), best, paths, lost, step=step)
         assert plots.svg(figure).startswith(b"<?xml")
 

@@ -599,7 +599,12 @@ with Worker({level!r}) as worker:
     while time.monotonic() < end and any(Path(f"/proc/{pid}").exists() for pid in words[:2]):
         time.sleep(0.05)
     assert not [pid for pid in words[:2] if Path(f"/proc/{pid}").exists()]
-    shutil.rmtree(words[2])
+    left = Path(words[2])
+    groups = list(cgroup._candidates())
+    assert left in cgroup.abandoned(left.parent)
+    with sandbox.Worker(level):  # tidies up
+        assert not left.exists()
+        assert level != "S3" or not any(cgroup.abandoned(parent) for parent in groups_in_use(groups))
 
 
 @LINUX
@@ -643,6 +648,10 @@ def test_what_was_not_imported_beforehand_is_found_at_every_level(level):
                 assert session.answer(name, ("x",))(1) is True
     except sandbox.SandboxError as problem:
         pytest.skip(str(problem))
+
+
+def groups_in_use(candidates):
+    return [parent for parents, _ in candidates for parent in parents if any(parent.glob(f"pgcourse-{os.getpid()}-*"))]
 
 
 @LINUX

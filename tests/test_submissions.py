@@ -213,9 +213,8 @@ def test_a_pack(tmp_path):
         (found,) = collect(path)
         assert found.student == "ada", "what the manifest claims proves nothing"
         assert found.files == ((ONE, CODE),)
-        if path.is_dir():
-            assert found.submitted == "2026-03-01T11:00:00+00:00"
-            assert found.notices == ("Handed in 2026-03-01T11:00:00+00:00, says the pack itself.",)
+        assert found.submitted == "2026-03-01T11:00:00+00:00"
+        assert found.notices == ("Handed in 2026-03-01T11:00:00+00:00, says the pack itself.",)
 
 
 def test_a_pack_that_was_changed_says_so(tmp_path):

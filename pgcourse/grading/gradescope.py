@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from .intake import walk
 from .judge import PASSED, Outcome
-from .submissions import HandedIn, Submission, _walk
+from .submissions import HandedIn, Submission
 from .task import Task
 from .tasks import all_tasks
 
@@ -45,7 +46,7 @@ def main(lectures: Sequence[str], home: Path = Path("/autograder")) -> None:
 
 def taken_in(folder: Path) -> Submission:
     """The notebooks, Python files or the pack in a folder, as one student's."""
-    return HandedIn(Submission("student", ()), [("/".join(entry.path), entry) for entry in _walk(folder)]).read()
+    return HandedIn(Submission("student", ()), [("/".join(entry.path), entry) for entry in walk(folder)]).read()
 
 
 def results(submission: Submission, report: "Report", tasks: Sequence[Task]) -> dict:

@@ -26,8 +26,7 @@ from pathlib import Path
 
 import yaml
 
-from .intake import FILE_LIMIT, TOTAL_LIMIT, Entry, Refused, class_archive, read_file, shown, unpack, why
-from .intake import walk as _walk
+from .intake import FILE_LIMIT, TOTAL_LIMIT, Entry, Refused, class_archive, read_file, shown, unpack, walk, why
 from .tasks import __path__ as _TASKS
 
 FILES_LIMIT = 100
@@ -73,12 +72,15 @@ def collect(path: Path) -> list[Submission]:
 
 def scan(path: Path) -> "list[HandedIn]":
     """Who handed in, without reading it all: memory holds one student's files at a time. Raises as ``collect`` does."""
+    alone = [Entry((path.name,), partial(read_file, path.parent, (path.name,)))]
     if path.is_dir():
-        entries, label = list(_walk(path)), path.resolve().name
+        entries, label = list(walk(path)), path.resolve().name
     elif path.suffix.lower() == ".zip" and path.is_file():
         entries, label = class_archive(path), path.stem
+        if any(entry.path == ("manifest.json",) for entry in entries):  # one student's pack
+            entries = alone
     elif path.is_file():
-        entries, label = [Entry((path.name,), partial(read_file, path.parent, (path.name,)))], path.stem
+        entries, label = alone, path.stem
     else:
         raise ValueError(f"there is no file or folder {path}; give a folder, a zip, a notebook or a Python file.")
     found = _by_student(entries, label)

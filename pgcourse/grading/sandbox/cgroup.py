@@ -21,6 +21,9 @@ class Group:
         for parents, settings in _candidates():
             try:
                 for parent in parents:
+                    for old in abandoned(parent):
+                        with suppress(OSError):
+                            old.rmdir()
                     folder = parent / name
                     folder.mkdir()
                     self._folders.append(folder)
@@ -64,6 +67,16 @@ class Group:
                 except OSError:
                     time.sleep(0.01)  # the last process is still being taken apart
         self._folders = []
+
+
+def abandoned(parent: Path) -> list[Path]:
+    """Folders ``pgcourse-PID-...`` in this one that were made by a process that is no more: it was killed, and left them."""
+    found = []
+    for path in parent.glob("pgcourse-*-*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            found.append(path)
+    return found
 
 
 def _candidates() -> Iterator[tuple[list[Path], dict]]:
