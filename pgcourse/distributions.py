@@ -168,7 +168,8 @@ class Bernoulli:
 
     def entropy(self) -> Tensor:
         """-sum_i [p_i log p_i + (1 - p_i) log(1 - p_i)], in nats; [...]."""
-        return -sum((s * self.logits).sigmoid() * torch.nn.functional.logsigmoid(s * self.logits) for s in (1, -1)).sum(-1)
+        sides = torch.stack((self.logits, -self.logits))
+        return -(sides.sigmoid() * torch.nn.functional.logsigmoid(sides)).sum(0).sum(-1)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -127,13 +127,40 @@ def levels(ax: Axes, lines: Mapping[str, float]) -> None:
     ax.set(xlim=(0, 1), ylim=(0.3, 1), xlabel="probability of going right in the grey cells, q", ylabel="J, expected return")
 
 
-def errors(ax: Axes, walks: Sequence[int], error: Float[Tensor, "R N"], deviation: float) -> None:
-    """Root mean squared error of averages against the number of walks in each, and deviation / sqrt(walks)."""
-    plots.band(ax, walks, error, label="measured", color="sample")
+def errors(ax: Axes, walks: Sequence[int], squared: Float[Tensor, "R N"], deviation: float) -> None:
+    """Root mean squared error of averages against the number of walks in each, and deviation / sqrt(walks).
+
+    squared: the mean squared error of each replica. Its mean over replicas has no bias, and its root is drawn; the mean of
+    the roots would be too small where a replica has few averages.
+    """
+    paint = COLORS["sample"]
+    ax.plot(walks, squared.sqrt().T, color=paint, alpha=0.35, linewidth=0.8)
+    low, high = plots.bootstrap_interval(squared)
+    ax.fill_between(walks, low**0.5, high**0.5, color=paint, alpha=0.3, linewidth=0)
+    ax.plot(walks, squared.mean(0).sqrt(), color=paint, linewidth=2.5, label=f"measured: {len(squared)} replicas")
     exactly = deviation / np.sqrt(np.asarray(walks))
     ax.plot(walks, exactly, "--", color=COLORS["exact"], label="σ / √N, computed")
     ax.set(xscale="log", yscale="log", xlabel="walks in an average, N", ylabel="typical error of the average")
-    plots.legend(ax)
+    _key(ax, paint, single=True)
+
+
+def searches(axes: Sequence[Axes], climb: Sequence[float], panels: Mapping[str, Mapping[str, Sequence[Tensor]]]) -> None:
+    """J of the best policy so far, [R, try], the first of what each search returns; one panel for each kind of score."""
+    for ax, (title, runs) in zip(axes, panels.items(), strict=True):
+        ax.plot(range(len(climb)), climb, color=COLORS["exact"], label="along the gradient")
+        for (name, run), paint in zip(runs.items(), ("other", "sample"), strict=True):
+            plots.band(ax, range(len(climb)), run[0], label=name, color=paint, thin=False)
+        ax.set(xlabel="policies tried", title=title)
+        _key(ax, COLORS["finite_differences"], loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    axes[0].set_ylabel("J of the best, exactly")
+
+
+def _key(ax: Axes, paint: str, single: bool = False, **place: Any) -> None:
+    """A legend that says what band and thin lines are."""
+    ax.fill_between([], [], color=paint, alpha=0.3, linewidth=0, label="95 % interval of the mean")
+    if single:
+        ax.plot([], [], color=paint, alpha=0.6, linewidth=0.8, label="single replicas")
+    plots.legend(ax, **place)
 
 
 def directions(ax: Axes, parameters: Sequence[int], share: Float[Tensor, "R N"]) -> None:
@@ -144,7 +171,7 @@ def directions(ax: Axes, parameters: Sequence[int], share: Float[Tensor, "R N"])
     ax.set_xticks(parameters, [str(n) for n in parameters])
     ax.set_yticks([0.05, 0.1, 0.2, 0.5], ["5 %", "10 %", "20 %", "50 %"])
     ax.minorticks_off()
-    plots.legend(ax)
+    _key(ax, COLORS["sample"], single=True)
 
 
 def triangle(ax: Axes, points: Float[Tensor, "N 3"], value: Float[Tensor, " N"]) -> None:
@@ -182,12 +209,15 @@ def heads(axes: Sequence[Axes], bodies: Sequence[torch.nn.Module], observation: 
     dense.plot(observation, mean, color=blue)
     dense.set_title("Gaussian:\nmean, 1 and 2 spreads")
     for ax in (alone, dense):
-        ax.set(ylim=(-2.6, 2.6), ylabel="action, a number")
-    paints = ("sample", "pathwise", "other")
-    split.stackplot(observation, choice.probabilities[0].T, colors=[COLORS[paint] for paint in paints], alpha=0.85)
-    edges = choice.probabilities[0, len(observation) // 2].cumsum(0)
-    for name, low, high in zip(("left", "right", "brake"), [0.0, *edges[:-1].tolist()], edges.tolist(), strict=True):
-        split.text(float(observation[len(observation) // 2]), (low + high) / 2, name, ha="center", va="center", fontsize=13)
+        ax.set(ylim=(-2.6, 2.6))
+    alone.set_ylabel("action, a number")
+    share = choice.probabilities[0]  # [N, 3]
+    split.stackplot(observation, share.T, colors=[COLORS["sample"], "#dddddd", COLORS["other"]], alpha=0.85)
+    inside = slice(len(observation) // 5, -(len(observation) // 5))  # where a name does not leave the axes
+    for i, name in enumerate(("left", "right", "brake")):
+        widest = int(share[inside, i].argmax()) + inside.start  # a name stands where its choice is likeliest
+        middle = float(share[widest, :i].sum() + share[widest, i] / 2)
+        split.text(float(observation[widest]), middle, name, ha="center", va="center", fontsize=13)
     split.set(ylim=(0, 1), ylabel="probability", title="categorical:\none of three")
     split.grid(False)
     for ax in axes:

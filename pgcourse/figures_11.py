@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from . import figures, plots
-from .envs.base import Env
+from .envs.double_pendulum import DoublePendulum
 from .plots import COLORS
 from .rng import Rng
 
@@ -172,7 +172,7 @@ def fence(
     plots.legend(ax, loc="upper left")
 
 
-def fan(axes: Sequence[Axes], starts: Mapping[str, Env], steps: int = 200) -> None:
+def fan(axes: Sequence[Axes], starts: Mapping[str, DoublePendulum], steps: int = 200) -> None:
     """The height of the lower mass of eight pendulums that began within a thousandth of a radian, for each kind of start."""
     for ax, (name, env) in zip(axes, starts.items(), strict=True):
         state = env.initial(torch.zeros(8, 4, dtype=torch.float64))
@@ -188,7 +188,7 @@ def fan(axes: Sequence[Axes], starts: Mapping[str, Env], steps: int = 200) -> No
 
 
 def spread_by_horizon(
-    starts: Mapping[str, Env], scale: float, episodes: int, steps: int, seeds: int = 16
+    starts: Mapping[str, DoublePendulum], scale: float, episodes: int, steps: int, seeds: int = 16
 ) -> dict[str, dict[str, Float[Tensor, "replica step"]]]:
     """Standard deviation of both estimates of one episode, of the slope of the return by a constant torque, at every horizon.
 
@@ -198,7 +198,7 @@ def spread_by_horizon(
     """
     env = next(iter(starts.values()))
     rng = Rng(range(seeds), dtype=torch.float64)
-    first, noise = rng.draw(env.spec.initial_noise, episodes), rng.normal(steps, episodes, 1)
+    first, noise = rng.normal(episodes, 4), rng.normal(steps, episodes, 1)
     with forward.dual_level(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, when it first differentiates forward
         zero = torch.zeros((), dtype=torch.float64)
@@ -206,7 +206,7 @@ def spread_by_horizon(
         state = torch.stack([each.initial(first) for each in starts.values()])  # [start, replica, episode, 4]
         for z in noise.unbind(1):
             torque = (theta + scale * z).expand(len(starts), *z.shape)
-            state, reward, _ = env.step(state, torque, None)
+            state, reward, _ = env.step(state, torque)
             seen.append(forward.unpack_dual(reward))
     reward, slope = (torch.stack([getattr(each, part) for each in seen], 2) for part in ("primal", "tangent"))
     centred = (reward - reward.mean(-1, keepdim=True)) * episodes / (episodes - 1)

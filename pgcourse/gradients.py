@@ -22,7 +22,7 @@ objective. ``likelihood_ratio`` (K = 1) must know more of it: that it is an ``Ex
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from . import distributions, returns
 from .distributions import Distribution
-from .envs.base import Env
+from .envs.base import Box, Env
 from .nn import flat_gradient
 from .policies import Policy
 from .rng import Noise, Rng
@@ -73,8 +73,8 @@ class Unrolled:
     law: (theta [..., P], observation [..., O]) -> a distribution over actions. Noise is what ``draw`` draws: of the first
     states, of the actions (z) and of the dynamics (w), the last two with a time axis behind the leading ones.
 
-    Raises ValueError where an episode terminates: when it does depends on theta, and that has no slope. Source: lecture 11,
-    (11.8).
+    Raises TypeError for an environment that takes choices, and ValueError where an episode terminates: when it does depends on
+    theta, and that has no slope. Source: lecture 11, (11.8).
     """
 
     env: Env
@@ -82,10 +82,17 @@ class Unrolled:
     steps: int
     discount: float = 1.0
 
-    def draw(self, rng: Rng, *leading: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Noise for whole episodes with a Gaussian policy, each [R, *leading, ...]."""
+    def __post_init__(self):
+        if not isinstance(self.env.spec.action, Box):
+            raise TypeError(
+                f"{self.env.spec.name} takes choices, through which no gradient flows; Unrolled needs vectors for actions. "
+                "score_function serves both."
+            )
+
+    def draw(self, rng: Rng, *leading: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Noise for whole episodes with a Gaussian policy, each [R, *leading, ...]; None where there is none to draw."""
         spec = self.env.spec
-        action = rng.draw(Noise("normal", (spec.action.size,)), *leading, self.steps)
+        action = rng.draw(Noise("normal", (cast(Box, spec.action).size,)), *leading, self.steps)
         return rng.draw(spec.initial_noise, *leading), action, rng.draw(spec.step_noise, *leading, self.steps)
 
     def __call__(self, theta: Tensor, noise: Any) -> Tensor:
@@ -98,7 +105,8 @@ class Unrolled:
         reward, laws, actions = self._run(theta, noise, "likelihood_ratio")
         to_go = returns.to_go(reward.flatten(1), self.discount)
         weight = (to_go * returns.powers(self.discount, self.steps, to_go)).reshape(reward.shape).detach()
-        return sum(w * law.log_prob(action) for w, law, action in zip(weight, laws, actions, strict=True))
+        log_probability = torch.stack([law.log_prob(action) for law, action in zip(laws, actions, strict=True)])
+        return (weight * log_probability).sum(0)
 
     def _run(self, theta: Tensor, noise: Any, estimator: str) -> tuple[Tensor, list, list]:
         """Rewards [T, ...], laws and actions; with "pathwise" gradient flows through the actions."""
@@ -228,7 +236,7 @@ def _reparameterized(expectation: Expectation) -> Objective:
     def value(theta: Tensor, noise: Any) -> Tensor:
         law = expectation.law(theta)
         _check_serves("pathwise", law)
-        return expectation.value(law.rsample(noise))
+        return expectation.value(cast(distributions.Normal, law).rsample(noise))
 
     return value
 
@@ -262,8 +270,8 @@ def measure_valued(objective: Objective, theta: Float[Tensor, "*R P"], noise: Te
         _check_serves("measure_valued", law)
         with torch.no_grad():
             slopes = _MEASURES[type(law)](law, objective.value, noise)
-        parts = [(slope * parameter).sum() for parameter, slope in slopes if parameter.requires_grad]
-        return torch.autograd.grad(sum(parts), theta)[0]
+        known = torch.stack([(slope * parameter).sum() for parameter, slope in slopes])
+        return torch.autograd.grad(known.sum(), theta)[0]  # the chain rule from the law's parameters to theta
 
 
 Slopes = list[tuple[Tensor, Tensor]]

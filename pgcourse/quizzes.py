@@ -229,3 +229,45 @@ LECTURE_11 = (
         right("Pathwise", "One backward pass serves all parameters at once."),
     ),
 )
+
+LECTURE_12 = (
+    question(
+        "You add Gumbel noise to logits and take the argmax. Which outcome wins how often?",
+        right(
+            "In proportion to exp(logit), exactly",
+            "A race of clocks with these rates, by (12.1). There is no temperature in it.",
+        ),
+        wrong("The largest logit, always", "So it would be without the noise, which may lift any other above it."),
+        wrong("In proportion to exp(logit / temperature)", "Dividing all sums by one number does not change which is largest."),
+    ),
+    question(
+        "Straight-through on a coin with the cost f(b) = 7 b. How biased is its gradient?",
+        right("Not at all", "For a linear cost both tangents are the chord."),
+        wrong("Its slope is 7, so by a factor of 7", "7 is the chord as well: f(1) - f(0) = 7, and both multiply p (1 - p)."),
+        wrong("By an amount that shrinks with more samples", "Bias never shrinks with samples. Here there is none."),
+    ),
+    question(
+        "A method's gradient is biased by 0.1 and has variance 1; another has no bias and variance 100. You average N estimates. "
+        "From which N on has the second the smaller squared error?",
+        wrong("From 100 on", "At 100 it has 1, and the first 0.01 + 0.01."),
+        right("From about 10,000 on", "0.01 + 1/N against 100/N: they meet at N = 9,900."),
+        wrong("Never: 100 is too much", "100/N goes to zero, 0.01 does not."),
+    ),
+    question(
+        "Leave-one-out with the mean over all N samples, one's own included. What is wrong?",
+        wrong("Nothing: the score has mean zero", "That needs a baseline that does not depend on the sample it is for."),
+        wrong("It is noisier", "It is quieter, by the same factor by which it is too small."),
+        right(
+            "It is too small by (N - 1) / N", "Each f takes a part of itself away. Multiply by N / (N - 1), and it is (12.6)."
+        ),
+    ),
+    question(
+        "The control in RELAX is a bad guess of f. What does that do?",
+        right(
+            "The estimate gets noisier, and stays unbiased",
+            "The three terms have mean zero whatever the control is, by (12.9).",
+        ),
+        wrong("The estimate becomes biased toward the control", "What is subtracted with the score is added back as a slope."),
+        wrong("Nothing: the control only matters in training", "It decides how much of f is left for the score to carry."),
+    ),
+)

@@ -49,8 +49,8 @@ def try_it(function, *inputs):
 check(trajectory_log_probability).points
 
 # %% [markdown]
-# Two walks in the corridor of lecture 01, with a coin ($q = \frac12$) in the grey cells: 1, 2, treasure; and 1, 0, 1. Each of
-# them should happen one time in eight or so. Work out both numbers before you run it.
+# Two walks in the corridor of lecture 01, with a coin ($q = \frac12$) in the grey cells: 1, 2, treasure; and 1, 0, 1. How
+# likely is each? Work out both numbers before you run it.
 
 # %%
 world = aliased_gridworld()

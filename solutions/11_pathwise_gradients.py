@@ -118,7 +118,7 @@ truth = exact.expectation_gradient(wave, torch.cat([mean, scale.log()]))
 
 # %%
 def on_average():
-    x = mean + scale * noise
+    x = scale * noise + mean
     slope = torch.stack([x[..., 0].cos() + x[..., 1], x[..., 0]], -1)  # of f, by x
     pairs = zip(slope, noise, strict=True)
     estimates = torch.stack([torch.cat(pathwise_estimate(s, z, scale)) for s, z in pairs])

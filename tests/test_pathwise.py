@@ -1,12 +1,13 @@
 """Pathwise and measure-valued estimators: unbiased against exact gradients, as noisy as their closed forms say."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from pgcourse import distributions, exact, gradients
-from pgcourse.envs import bandit, cartpole, lqr
+from pgcourse.envs import cartpole, lqr
 from pgcourse.envs.double_pendulum import DoublePendulum
 from pgcourse.gradients import Expectation, Unrolled
 from pgcourse.rng import Rng
@@ -309,14 +310,21 @@ def test_the_gradient_vanishes_at_riccati_s_gains():
         assert (accuracy.z.abs().max() < Z) == (shift == 0.0)
 
 
-def test_unrolled_refuses_episodes_that_end_and_choices():
-    pole = Unrolled(cartpole.CartPole(), lambda theta, o: distributions.Categorical(o[..., :2]), 5)
-    with pytest.raises(TypeError, match="pathwise cannot serve a Categorical"):
-        pole(torch.zeros(1), (torch.zeros(3, 4), torch.zeros(3, 5, 1), None))
-    machine = Unrolled(bandit.Bandit(mean=(0.0, 1.0)), lambda theta, o: distributions.Categorical(theta), 2)
-    noise = (torch.zeros(3, 0), torch.zeros(3, 2), torch.zeros(3, 2, 1))
-    with pytest.raises((ValueError, TypeError)):
-        machine.surrogate(torch.zeros(2), noise)
+@dataclass(frozen=True)
+class Cliff(DoublePendulum):
+    """Ends at once."""
+
+    def step(self, state, action, noise=None):
+        state, reward, terminated = super().step(state, action)
+        return state, reward, ~terminated
+
+
+def test_unrolled_refuses_choices_and_episodes_that_end():
+    with pytest.raises(TypeError, match=r"CartPole-v1 takes choices.*score_function serves both"):
+        Unrolled(cartpole.CartPole(), lambda theta, o: distributions.Categorical(o[..., :2]), 5)
+    cliff = Unrolled(Cliff(), lambda theta, o: distributions.Normal(theta, 0 * theta), 5)
+    with pytest.raises(ValueError, match="terminated at step 0"):
+        cliff(torch.zeros(1, dtype=D), cliff.draw(Rng(0, dtype=D), 1))
 
 
 def test_pathwise_explodes_with_the_horizon_where_the_pendulum_is_chaotic():

@@ -309,11 +309,15 @@ class Worker:
         try:
             with theirs:
                 self._control.send({"do": "start", **request}, [theirs.fileno()])
-            session = Session(self, self._sessions, ours)
-            session.meet()
-        except (OSError, wire.Closed) as problem:
+        except OSError as problem:
             ours.close()
             raise _Lost(f"the sandbox has ended: {problem}") from None
+        session = Session(self, self._sessions, ours)
+        try:
+            session.meet()
+        except (OSError, wire.Closed):
+            session.close()
+            raise _Lost("the sandbox has ended") from None
         except SandboxError:
             session.close()
             raise

@@ -526,7 +526,7 @@ def _exact_objective_oracle(initial, transition, reward, policy, discount, steps
 
 def _exact_objective_cases(generator):
     inputs = []
-    for s, a, discount, steps in ((2, 2, 0.5, 2), (2, 3, 0.9, 3), (3, 2, 0.8, 4), (5, 2, 1.0, 3), (3, 3, 0.95, 1)):
+    for s, a, discount, steps in ((2, 2, 0.5, 2), (2, 3, 0.9, 3), (3, 2, 0.8, 4), (5, 2, 0.99, 3), (3, 3, 0.95, 1)):
         world = _probability(generator, s), _probability(generator, s, a, s)
         inputs.append((*world, readable(2 * normal(generator, s, a)), _probability(generator, s, a), discount, steps))
     return cases(_exact_objective_oracle, inputs)
@@ -603,7 +603,7 @@ EXACT_OBJECTIVE = Task(
         ),
         Mistake(
             "never stops",
-            _backward(steps=lambda steps: 2000),
+            _backward(steps=lambda steps: 3000),  # to rounding what a system of linear equations gives
             "You let the episode go on for ever; it is over after the number of steps given.",
         ),
         Mistake(
@@ -740,6 +740,12 @@ BEST_ALIASED_POLICY = Task(
             "as often as it helps",
             _from_sides(lambda left, right, c: left / (left + right)),
             "You go right as often as right is the way. J asks for something else: set its derivative to zero.",
+        ),
+        Mistake(
+            "as often as episodes begin on the left",
+            lambda start, discount: (start[0] + start[1]) / (start[0] + start[1] + start[3] + start[4]),
+            "You go right as often as an episode begins on the left. Write down J(q): it asks for something else, and what begins "
+            "at an end counts discount times as much.",
         ),
         Mistake(
             "as the roots, without the discount",

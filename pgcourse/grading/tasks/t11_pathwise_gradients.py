@@ -361,7 +361,7 @@ def score_and_pathwise(mean, scale, target, noise):
     mean, scale, target: [D], scale > 0. noise: [N, D], standard normal; both estimates use the same N samples, by (11.3).
     Returns two tensors [D]: the score-function estimate (3.4), and the pathwise estimate (11.4).
     """
-    x = mean + scale * noise
+    x = mean + noise * scale
     f = -((x - target) ** 2).sum(1)
     return (f[:, None] * noise / scale).mean(0), (-2 * (x - target)).mean(0)
 
@@ -526,7 +526,7 @@ def return_through_dynamics(gain, scale, dynamics, control, start, noise):
     gain: [A, S]. scale: [A]. dynamics: [S, S]. control: [S, A]. start: [E, S], first states. noise: [T, E, A], z of each step.
     Returns a tensor with one number, shape []: the mean over episodes of the sum of T rewards. Only its gradient is judged.
     """
-    state, total = start, 0.0
+    state, total = start, torch.zeros(len(start), dtype=start.dtype)
     for z in noise:
         action = -state @ gain.T + scale * z
         total = total - (state**2).sum(1) - (action**2).sum(1)
