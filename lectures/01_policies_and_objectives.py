@@ -67,6 +67,7 @@ for cell in range(5):
 def walker(q):
     """A table of probabilities, one row per look: [5 looks, 4 actions]."""
     table = torch.zeros(5, 4, dtype=double)
+    # looks: 0 left end, 1 grey cell, 2 middle, 3 right end, 4 end of the walk
     table[[0, 2, 3, 4], [RIGHT, DOWN, LEFT, UP]] = 1.0
     table[1, RIGHT], table[1, LEFT] = q, 1 - q
     return table
@@ -171,7 +172,7 @@ for states, actions in (short, long):  # no other walk begins with these actions
 
 # %% [markdown]
 # They agree (± is a 95 % interval; one in twenty misses). If (1.1) is a probability, then over *all* trajectories it sums to
-# one. Let us cut the day to six steps, so that we can list them; a listed walk that is over stays where it is.
+# one. To list them we need a short *day*, six steps at most; a listed walk that is over stays where it is.
 
 # %%
 day = replace(world, time_limit=6)
@@ -258,12 +259,6 @@ except ValueError as problem:
 # An expectation is what averages tend to. Walk $N$ times and average the returns $G_i = R(\tau_i)$: a **Monte Carlo** estimate.
 #
 # $$\hat J = \frac1N \sum_{i=1}^N G_i, \qquad \tau_i \sim p(\cdot\,; \theta) \tag{1.4}$$
-#
-# The $N$ walks are independent, so variances add up: if one return has the standard deviation $\sigma$, the mean of $N$ has
-# $\sigma / \sqrt N$. As we do not know $\sigma$, we put the deviation of the sample in its place, and call the result the
-# **standard error**:
-#
-# $$\text{error} = \frac{1}{\sqrt N} \sqrt{\frac{1}{N-1} \sum_{i=1}^N (G_i - \hat J)^2} \tag{1.5}$$
 
 # %%
 widgets.predict(
@@ -275,9 +270,19 @@ widgets.predict(
     ],
 )
 
+# %% [markdown]
+# The $N$ walks are independent, so variances add up: if one return has the standard deviation $\sigma$, the mean of $N$ has
+# $\sigma / \sqrt N$. As we do not know $\sigma$, we put the deviation of the sample in its place, and call the result the
+# **standard error**:
+#
+# $$\text{error} = \frac{1}{\sqrt N} \sqrt{\frac{1}{N-1} \sum_{i=1}^N (G_i - \hat J)^2} \tag{1.5}$$
+#
+# A mean of many is nearly normal, and a normal number is within 1.96 deviations of its mean 95 times in 100. So
+# $\hat J \pm 1.96$ errors should hold $J$ that often.
+
 # %%
 most = budget.choose(4000, 1000)  # walks of each of sixteen replicas
-rng = Rng(range(16), dtype=double)
+rng = Rng(range(16), dtype=double)  # sixteen seeds, one for each replica
 walks = episodes(world, module(walker(0.5).expand(16, -1, -1)), rng, most)
 # valid is false after a walk's end
 G = returns.discounted(walks.reward, discount, walks.valid)  # [R, E]
@@ -289,17 +294,18 @@ print(f"J = {J:.4f}; replica 0 finds {G[0].mean():.4f} ± {1.96 * error:.4f}")
 sizes = (1, 3, 10, 30, 100, 300, 1000)
 groups = [G[:, : most // N * N].reshape(16, -1, N) for N in sizes]  # [R, group, N]
 averages = [group.mean(-1) for group in groups]
-error = torch.stack([(each - J).square().mean(1).sqrt() for each in averages], 1)
+squared = torch.stack([(each - J).square().mean(1) for each in averages], 1)  # [R, N]
+error = squared.mean(0).sqrt()  # root mean square: the typical error
 # A walk has one reward at most, and it is 1. So G^2 is the return with discount^2,
 # and its mean is a J as well.
 deviation = (exact.expected_return(world, coin, discount**2) - J**2).sqrt()
 print(f"one return: standard deviation {deviation:.4f}, measured {G.std():.4f}")
-for N, found in zip(sizes, error.mean(0), strict=True):
+for N, found in zip(sizes, error, strict=True):
     print(f"N = {N:4d}   typical error {found:.4f}   σ / √N {deviation / N**0.5:.4f}")
 
 # %%
 picture, ax = plots.figure(8, 4.3)
-figures_01.errors(ax, sizes, error, deviation.item())
+figures_01.errors(ax, sizes, squared, deviation.item())
 plots.show(picture, "A hundred times the walks, a tenth of the error: Monte Carlo converges, and slowly.")
 
 # %% [markdown]
@@ -316,7 +322,7 @@ for N in (5, 30, 100):
 
 # %% [markdown]
 # With thirty walks and more it nearly keeps its promise of 95 %. With five it promises too much: the deviation of five
-# returns is itself a poor guess, and too small more often than not. (Student's $t$, which lecture 03 uses, allows for that.)
+# returns is itself a poor guess, and too small more often than not. (Student's $t$ allows for that; turn 13 uses it.)
 # From here on, what was sampled comes with an interval or a band.
 
 # %% [markdown]
@@ -352,23 +358,24 @@ print("by the library:", exact.expected_return(world, coin, discount).item())
 
 # %% [markdown]
 # Fifty small steps in the place of $10^{28}$ trajectories: walks that meet in a state share their future. In the
-# library it is this function. Its last five lines are our loop; where there is no time limit the values no longer depend on
-# the time, and solve a system of linear equations.
+# library it is this function. Its last six lines are our loop, and `backup` is the first line of (1.6). Where there is no time
+# limit the values do not depend on the time, and solve a system of linear equations.
 
 # %%
 head, _, body = inspect.getsource(exact.action_value).split('"""')  # without its docstring
 Code(head.rstrip() + body, language="python")
 
 # %% [markdown]
-# This corridor can even be done on paper. From cell 1 the way is right ($q$) or left to the end and back
-# ($1 - q$, two steps), so without a time limit $V(1) = \gamma\,(q + (1-q)\,\gamma V(1))$:
+# This corridor can even be done on paper. From the middle the treasure is one action away, $V(2) = 1$. From cell 1 the way
+# is right ($q$) or left to the end and back ($1 - q$, two steps), so without a time limit
+# $V(1) = \gamma\,(q + (1-q)\,\gamma V(1))$. Solved for $V(1)$:
 
 # %%
 q = 0.5
-second = discount * q / (1 - discount**2 * (1 - q))
-print(f"V(1) by hand {second:.10f}, by (1.6) {V[1]:.10f}")
+beside = discount * q / (1 - discount**2 * (1 - q))
+print(f"V(1) by hand {beside:.10f}, by (1.6) {V[1]:.10f}")
 # half the walks begin at an end, one step further away
-print(f"J by hand {(second + discount * second) / 2:.10f}")
+print(f"J by hand {(beside + discount * beside) / 2:.10f}")
 
 # %% [markdown]
 # Three roads to one number: list (small worlds only), sample (always possible, noisy), recurse (exact, if you have the
@@ -432,7 +439,7 @@ print(f"ten rounds, the best of {len(J_of_p)} mixtures: {J_of_p.max():.3f}")
 # weighs more than what you win.
 
 # %% [markdown]
-# ## 7. Every deterministic walker gets stuck
+# ## 7. One rule for two cells
 #
 # A policy is **deterministic** if it always does the same on the same observation, and **stochastic** if it draws. The
 # corridor has four looks at which something is decided and four actions: $4^4 = 256$ deterministic policies.
@@ -495,8 +502,9 @@ print(f"the best of them has come to {objective(theta).max():.4f}; the claim is 
 
 # %% [markdown]
 # None passes it. And the one who sees the cell needs no coin: where the state is seen, some deterministic policy is always among
-# the best (take the action with the largest $Q$ everywhere). It is what you *cannot see* that makes chance worth
-# something: your opponent's next move, or which of two cells you are in. Exploration will be another reason, but not today.
+# the best (take the action with the largest $Q$ everywhere; where time is short, the time left is part of the state). It is
+# what you *cannot see* that makes chance worth something: your opponent's next move, or which of two cells you are in.
+# Exploration will be another reason, but not today.
 
 # %% [markdown]
 # ## 8. What one must see
@@ -713,14 +721,7 @@ print(f"the gradient is above that after {passed} steps")
 
 # %%
 picture, axes = plots.figure(8.5, 4.6, columns=2, sharey=True)
-panels = (walked, "score: 20 walks"), (told, "score: J itself")
-for ax, (runs, title) in zip(axes, panels, strict=True):
-    ax.plot(range(tries), climb, color="black", label="along the gradient")
-    for (name, run), paint in zip(runs.items(), ("other", "sample"), strict=True):
-        plots.band(ax, range(tries), run[0], label=name, color=paint, thin=False)
-    ax.set(xlabel="policies tried", title=title)
-    plots.legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-axes[0].set_ylabel("J of the best, exactly")
+figures_01.searches(axes, climb, {"score: 20 walks": walked, "score: J itself": told})
 plots.show(
     picture,
     "Searches pay twice: for noise (left against right) and for not knowing the way (right against black).",
@@ -728,16 +729,17 @@ plots.show(
 
 # %% [markdown]
 # Read it with care. The gradient was computed from the tables, which no learner has, and its steps (ten times the gradient)
-# were chosen by trying. The searchers ask for nothing but walks: no tables, no derivative, a policy may be any program. That
-# is why they are the first thing to try, and lecture 02 takes them seriously. But they pay twice. Left, a lucky score of twenty walks is kept for good, and blocks better
-# policies. Right, with scores that are never wrong, they still grope.
+# were chosen by trying. The searchers on the left ask for nothing but walks: no tables, no derivative, a policy may be any
+# program. That is why they are the first thing to try, and lecture 02 takes them seriously. But they pay twice. Left, a lucky
+# score of twenty walks is kept for good, and blocks better policies. Right, with scores that are never wrong, they still
+# grope.
 
 # %% [markdown]
 # ## 12. Why the gradient
 #
 # The **gradient** $\nabla_\theta J$ has one number per parameter, the slope of $J$ in its direction. Of all steps of a
-# small length $\ell$ it is the one that climbs most, by about $\ell\, \lVert\nabla_\theta J\rVert$; a step in another
-# direction climbs that times the cosine of the angle between them. So, with a step size $\alpha$,
+# small length $\ell$ the one along the gradient climbs most, by about $\ell\, \lVert\nabla_\theta J\rVert$; a step in
+# another direction climbs that times the cosine of the angle between them. So, with a step size $\alpha$,
 #
 # $$\theta \leftarrow \theta + \alpha\, \nabla_\theta J(\theta) \tag{1.7}$$
 
@@ -792,8 +794,8 @@ for n, mean in zip(numbers, share.mean(0).tolist(), strict=True):
 # one may read it off the *same* walks that estimate $J$, all $n$ numbers at once: lectures 03 and 04, and most of this course.
 #
 # And two warnings. The gradient sees the slope under its feet, not the next hill. And it needs a $J$ that is smooth in
-# $\theta$: stochastic policies are, even where the world jumps, because $\theta$ moves probabilities and they move
-# smoothly. That is one more reason for a policy that draws.
+# $\theta$. With a policy that draws it is, even where the world jumps: $\theta$ moves probabilities, and they move
+# smoothly. One more reason to draw.
 
 # %% [markdown]
 # ## 13. What goes wrong

@@ -744,8 +744,8 @@ BEST_ALIASED_POLICY = Task(
         Mistake(
             "as often as episodes begin on the left",
             lambda start, discount: (start[0] + start[1]) / (start[0] + start[1] + start[3] + start[4]),
-            "You go right as often as an episode begins on the left. Write down J(q): it asks for something else, and what begins "
-            "at an end counts discount times as much.",
+            "You go right as often as an episode begins on the left. J asks for something else: write it down as a "
+            "function of q and set its derivative to zero.",
         ),
         Mistake(
             "as the roots, without the discount",
