@@ -145,7 +145,7 @@ def gains(
         paint = COLORS[WAYS[name]]
         left.plot(*path[: step + 1].movedim(-1, 0), color=paint, linewidth=1, alpha=0.7)
         left.plot(*path[step].T, "o", color=paint, markeredgecolor="white", markersize=7, label=name)
-    left.plot(*best, "*", color=COLORS["exact"], markersize=18, label="Riccati's first")
+    left.plot(*best, "*", color=COLORS["exact"], markersize=18, label="Riccati's first gain")
     left.set(xlabel="gain of the position", ylabel="gain of the velocity", title=f"After {step} updates")
     plots.legend(left, **figures.BELOW)
     for name, share in lost.items():

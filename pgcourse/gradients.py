@@ -205,7 +205,7 @@ def likelihood_ratio(objective: Objective, theta: Float[Tensor, "*R P"], noise: 
         )
     with torch.enable_grad():
         theta = theta.detach().requires_grad_()
-        surrogate = objective.surrogate(theta[..., None, None, :], noise).mean(-1)  # [*R, 1]
+        surrogate = _mean(objective.surrogate(theta[..., None, None, :], noise))  # [*R, 1]
         return torch.autograd.grad(surrogate.sum(), theta)[0]
 
 
@@ -279,6 +279,12 @@ Slopes = list[tuple[Tensor, Tensor]]
 
 
 def _normal_slopes(law: distributions.Normal, value: Callable, noise: Tensor) -> Slopes:
+    size = law.mean.shape[-1]
+    if noise.shape[-2:] != (size, 3):
+        raise ValueError(
+            f"the noise has shape {list(noise.shape)}; for a Normal of {size} coordinates it must be [*R, K, N, {size}, 3], "
+            "standard normal, with K = 2 (each part its own) or K = 1 (both the same)."
+        )
     plus, minus = noise[..., :1, :, :, :], noise[..., -1:, :, :, :]  # [*R, 1, N, D, 3]
     far = [z[..., 1:].norm(dim=-1) for z in (plus, minus)]  # the length of two normal numbers has the law Weibull(sqrt 2, 2)
     maxwell = plus[..., 0].sign() * plus.norm(dim=-1)
@@ -323,7 +329,7 @@ def _replaced(x: Float[Tensor, "*batch D"], other: Float[Tensor, "*batch D"]) ->
 
 def _averaged(difference: Float[Tensor, "D *R N"]) -> Float[Tensor, "*R 1 D"]:
     """Mean over the N samples, coordinates at the end again."""
-    return difference.mean(-1, keepdim=True).movedim(0, -1)
+    return _mean(difference).unsqueeze(-1).movedim(0, -1)
 
 
 _SERVES = {
@@ -365,6 +371,13 @@ def mean_value(objective: Objective, points: Float[Tensor, "*R K P"], noise: Any
             f"the objective returned shape {list(value.shape)}; [{', '.join(map(str, asked))}] was to come, a number for each "
             "evaluation. It must be f(theta [..., P], noise) -> [...]: reduce the last axis and no other."
         )
+    return _mean(value)
+
+
+def _mean(value: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch"]:
+    """Over N samples. Raises ValueError where there are none."""
+    if value.shape[-1] == 0:
+        raise ValueError(f"there are no samples: the values have shape {list(value.shape)}. Give noise for N >= 1 of them.")
     return value.mean(-1)
 
 

@@ -253,6 +253,16 @@ def test_an_objective_of_the_wrong_shape_is_an_error():
         gradients.pathwise(lambda theta, noise: theta.sum(), torch.zeros(2), torch.zeros(1, 5))
 
 
+def test_noise_of_the_wrong_kind_and_no_samples_are_errors():
+    objective, theta, size = GAUSSIANS["diagonal"]
+    theta = torch.tensor(theta, dtype=D)
+    with pytest.raises(ValueError, match=r"for a Normal of 2 coordinates it must be \[\*R, K, N, 2, 3\]"):
+        gradients.measure_valued(objective, theta, torch.zeros(1, 5, size, dtype=D))
+    for estimator, last in ((gradients.pathwise, ()), (gradients.likelihood_ratio, ()), (gradients.measure_valued, (3,))):
+        with pytest.raises(ValueError, match="there are no samples"):
+            estimator(objective, theta, torch.zeros(1, 0, size, *last, dtype=D))
+
+
 # Known dynamics
 
 GAIN, STD = [1.0, 1.2], 0.3
