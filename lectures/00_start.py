@@ -62,7 +62,7 @@ widgets.watch(policy, cartpole, replica=[0, 1, 2])
 # | 09 | How far may the policy move on one batch? | 3 |
 # | 10 | Can a clipped objective do it without second-order machinery? | 2½ |
 # | [11](11_pathwise_gradients.ipynb) | What changes when I can differentiate through the reward? | 2 |
-# | 12 | And when the variable is discrete? | 2½ |
+# | [12](12_discrete_reparameterization.ipynb) | And when the variable is discrete? | 2½ |
 # | 13 | Can the estimator be derived by a program? | 2 |
 # | 14 | What if a learned Q stands in for the unknown dynamics? | 3 |
 # | 15 | What does rewarding entropy buy? | 2½ |

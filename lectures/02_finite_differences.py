@@ -80,9 +80,9 @@ caption = "A step can be too large, because J is curved, and too small, because 
 widgets.movable(partial(figures_02.vee, throw=throw, mean=J), **figures_02.VEE, caption=caption)
 
 # %% [markdown]
-# Three things to try. Change *forward* to *central*: the right-hand flank gets steeper, the bottom deeper. Change
-# *float64* to *float32*: the left-hand flank comes nearer. Then change *luck* to *new throws for each aim*, and see what
-# the best step is now. Turns 1 to 5 take this picture apart.
+# Two things to try. Drag the step from right to left: the line turns into the tangent, and the error falls, then rises
+# again. Change *float64* to *float32* and do it once more. Leave *luck* alone until turn 4. Turns 1 to 5 take this picture
+# apart.
 
 # %% [markdown]
 # ## 1. Two aims, one slope
@@ -101,9 +101,14 @@ widgets.movable(partial(figures_02.vee, throw=throw, mean=J), **figures_02.VEE, 
 # %%
 second, third = -4 * J(theta), -4 * slope  # J'' and J''' of a sine
 for step in (0.1, 0.01, 0.001):
-    forward = gradients.forward_differences(J, theta, None, step)
+    forward = (J(theta + step) - J(theta)) / step
     error, by_22 = (forward - slope).item(), (step / 2 * second).item()
     print(f"step {step:5.3f}: error {error:+.6f}   (2.2): {by_22:+.6f}")
+assert_close(gradients.forward_differences(J, theta, None, step)[0], forward)
+
+# %% [markdown]
+# The last line compares with the library, whose estimators all take the objective, $\theta$, the noise and the step. $J$ has no
+# noise: `None`.
 
 # %%
 widgets.predict(
@@ -118,9 +123,10 @@ widgets.predict(
 
 # %%
 for step in (0.1, 0.01, 0.001):
-    central = gradients.central_differences(J, theta, None, step)
+    central = (J(theta + step) - J(theta - step)) / (2 * step)
     error, by_23 = (central - slope).item(), (step**2 / 6 * third).item()
     print(f"step {step:5.3f}: error {error:+.8f}   (2.3): {by_23:+.8f}")
+assert_close(gradients.central_differences(J, theta, None, step)[0], central)
 
 # %% [markdown]
 # A hundred times. Put $-\varepsilon$ into (2.1) as well and subtract: the even terms go away.
@@ -128,7 +134,8 @@ for step in (0.1, 0.01, 0.001):
 # $$\frac{J(\theta + \varepsilon) - J(\theta - \varepsilon)}{2\varepsilon} = J' + \tfrac{1}{6}\varepsilon^2 J''' + \dots
 # \tag{2.3}$$
 #
-# This is the **central difference**. Curvature pulls both ends the same way, and a difference does not see it.
+# This is the **central difference**. Curvature pulls both ends the same way, and a difference does not see it. (Change
+# *forward* to *central* in the picture: the right-hand flank gets twice as steep.)
 
 # %% [markdown]
 # ## 2. Then make the step tiny?
@@ -150,14 +157,16 @@ for step in (1e-5, 1e-8, 1e-11, 1e-14, 1e-17):
     print(f"step {step:.0e}: slope {forward.item():9.5f}, error {error:.1e}")
 
 # %% [markdown]
-# Below some point it gets worse; in the end $\theta + \varepsilon$ *is* $\theta$, and the slope is 0. A computer stores $J$ with a relative error of up to
-# $u$, the *unit round-off*: $1.1 \cdot 10^{-16}$ in float64, $6 \cdot 10^{-8}$ in float32. The two values agree in almost all
-# digits, the difference keeps only the last ones, and dividing by $\varepsilon$ blows their error up:
+# Below some point it gets worse; in the end $\theta + \varepsilon$ *is* $\theta$, and the slope is 0. A computer stores $J$
+# with a relative error of up to $u$, the *unit round-off*: $1.1 \cdot 10^{-16}$ in float64, $6 \cdot 10^{-8}$ in float32. The
+# two values agree in almost all digits, the difference keeps only the last ones, and dividing by $\varepsilon$ blows their
+# error up:
 #
 # $$|\text{round-off}| \lesssim \frac{2 u |J|}{\varepsilon}\ \text{(forward)}, \qquad
 # |\text{round-off}| \lesssim \frac{u |J|}{\varepsilon}\ \text{(central)} \tag{2.4}$$
 #
-# One error falls with $\varepsilon$, the other rises. Their sum is least where its derivative is zero:
+# ($\theta \pm \varepsilon$ is rounded as well, which here adds less than that again.) As $\varepsilon$ shrinks,
+# truncation falls and round-off rises. Their sum is least where its derivative is zero:
 #
 # $$\varepsilon_\text{forward} = 2\sqrt{u\,|J / J''|}, \qquad \varepsilon_\text{central} = (3u\,|J / J'''|)^{1/3}
 # \tag{2.5}$$
@@ -179,13 +188,9 @@ for numbers in ("float32", "float64"):
 # %%
 picture, ax = plots.figure(8, 4.6)
 curves = {
-    f"{name}, {numbers}": (figures_02.errors(throw, J, name, numbers, figures_02.LUCK[0]), paint)
-    for (name, numbers), paint in {
-        ("forward", "float32"): "#c0c0c0",
-        ("central", "float32"): "#909090",
-        ("forward", "float64"): "#606060",
-        ("central", "float64"): "#303030",
-    }.items()
+    f"{name}, {numbers}": (figures_02.errors(throw, J, name, numbers, figures_02.LUCK[0]), paint, line)
+    for numbers, paint in (("float32", "#b0b0b0"), ("float64", "#404040"))
+    for name, line in (("forward", "--"), ("central", "-"))
 }
 figures_02.error_curves(ax, steps, curves)
 plots.show(
@@ -195,8 +200,7 @@ plots.show(
 
 # %% [markdown]
 # The best step is nowhere near the smallest. With $d$ digits in a number, forward differences keep about $d/2$ of them,
-# central ones $2d/3$. (The typical error is a little smaller than the bounds (2.4), so the true best step is, too.) This
-# is as good as differences get, and it needs a $J$ without noise.
+# central ones $2d/3$. And it takes a $J$ without noise.
 
 # %% [markdown]
 # ## 3. What it costs
@@ -226,9 +230,9 @@ for n in (1, 12, 1000):
         print(f"largest error {error:.0e}")
 
 # %% [markdown]
-# $n + 1$ times forward (the value at $\theta$ serves all $n$), $2n$ times central. For twelve parameters that is nothing. The
-# network that plays Pong in lecture 06 has more than a million, and a question there is a game of Pong. So what comes in
-# this lecture is for few parameters. Why lecture 03's estimator is not charged by the parameter, you will see there.
+# $n + 1$ times forward (the value at $\theta$ serves all $n$), $2n$ times central. (A sum of a thousand sines is a large $J$,
+# and its round-off grows with it, (2.4).) For twelve parameters that is nothing. The network that plays Pong in lecture 06
+# has more than a million, and a question there is a game of Pong. So what comes in this lecture is for few parameters.
 
 # %% [markdown]
 # ## 4. Luck
@@ -261,24 +265,24 @@ def root_mean_squared_error(objective, step, noise, truth):
 N, repeats = 20, budget.choose(200, 60)
 rng = Rng(range(16), dtype=double)
 new = rng.normal(repeats, 2, N, 1)  # noise of its own for each of the two aims
-few = torch.logspace(-3, 0, 13, dtype=double)
-luck = torch.stack(
-    [root_mean_squared_error(throw, step, new, slope) for step in few], 1
-)  # [replica, step]
+grid = torch.logspace(-3, 0, 13, dtype=double)
+# [replica, step]
+luck = torch.stack([root_mean_squared_error(throw, step, new, slope) for step in grid], 1)
 
 # %%
 sigma = throw(theta, rng.normal(10_000, 1)).std()
-by_26 = sigma / (2 * N) ** 0.5 / few
-bias = few**2 / 6 * third.abs()
+by_26 = sigma / (2 * N) ** 0.5 / grid
+bias = grid**2 / 6 * third.abs()
 best = (3 * sigma / (third.abs() * N**0.5)) ** (1 / 3)
-found = few[luck.mean(0).argmin()]
+found = grid[luck.mean(0).argmin()]
 print(f"least error at a step of {found:.2f} rad; by the formula below {best.item():.2f}")
 print(f"there it is {luck.mean(0).min():.2f} m/rad, of a slope of {slope.item():.1f}")
 
 # %%
 picture, ax = plots.figure(8, 4.6)
 lines = {"root of (2.6)": (by_26, ":"), "truncation, (2.3)": (bias, "--")}
-figures_02.error_curves(ax, few, {"new throws for each aim": (luck, "finite_differences")}, lines)
+figures_02.error_curves(ax, grid, {"new throws for each aim": (luck, "finite_differences")}, lines)
+ax.set_ylim(0.05, 300)
 plots.show(
     picture,
     "With luck in play the valley moves to large steps: a step that calculus likes drowns in noise.",
@@ -286,10 +290,11 @@ plots.show(
 
 # %% [markdown]
 # The same V with another left flank, and its bottom lies tens of thousands of times further right. What is divided by
-# $2\varepsilon$ is a signal, which shrinks with $\varepsilon$, and luck, which does not. Least is the sum of variance and squared
-# bias, $\sigma^2/(2N\varepsilon^2) + (\varepsilon^2 J'''/6)^2$, where its derivative is zero:
-# $\varepsilon = \big(3\sigma / (\sqrt N |J'''|)\big)^{1/3}$. Good steps under noise are *large*. And throwing a hundred times as
-# often lets the step shrink by no more than $100^{1/6} \approx 2.2$.
+# $2\varepsilon$ is a signal, which shrinks with $\varepsilon$, and luck, which does not. Least is the sum of variance and
+# squared bias, $\sigma^2/(2N\varepsilon^2) + (\varepsilon^2 J'''/6)^2$, where its derivative is zero: $\varepsilon =
+# \big(3\sigma / (\sqrt N |J'''|)\big)^{1/3}$. Good steps under noise are *large*. (The band of the sixteen replicas is
+# narrower than their line.) And throwing a hundred times as often lets the step shrink by no more than $100^{1/6} \approx
+# 2.2$.
 
 # %% [markdown]
 # ## 5. The same luck on both sides
@@ -300,7 +305,7 @@ plots.show(
 # $$\operatorname{Var} = \frac{\sigma_+^2 + \sigma_-^2 - 2\operatorname{Cov}(f_+, f_-)}{4 N \varepsilon^2} \tag{2.7}$$
 #
 # with $f_\pm = f(\theta \pm \varepsilon, z)$ and $\sigma_\pm^2$ their variances. Independent throws have covariance zero, and
-# (2.7) is (2.6).
+# with $\sigma_\pm \approx \sigma$ (2.7) is (2.6).
 
 # %%
 widgets.predict(
@@ -314,7 +319,7 @@ widgets.predict(
 
 # %%
 same = new[:, :, :1]  # the first aim's noise, for both
-common = torch.stack([root_mean_squared_error(throw, step, same, slope) for step in few], 1)
+common = torch.stack([root_mean_squared_error(throw, step, same, slope) for step in grid], 1)
 
 # %%
 for step in (0.1, 0.01):
@@ -328,10 +333,10 @@ for step in (0.1, 0.01):
     print(f"with luck of their own {independent:.1f}")
 
 # %% [markdown]
-# It levels off. A strong throw is strong at both aims; in the difference that cancels, and what is left is how the *slope*
-# depends on $z$. That is no small print: as $\varepsilon \to 0$ you get the mean of $\partial f / \partial\theta$, which has a
-# variance of its own and no $1/\varepsilon$. Is it always so good? Let the throw count only if it lands in a basket
-# between 7 and 8 metres: $f$ is then 1 or 0, and it jumps.
+# It levels off (to watch it, go back to the picture at the top and change *luck*). A strong throw is strong at both aims; in
+# the difference that cancels, and what is left is how the *slope* depends on $z$. As $\varepsilon \to 0$ you get the mean of
+# $\partial f / \partial\theta$, which has a variance of its own and no $1/\varepsilon$. Is it always so good? Let the throw
+# count only if it lands in a basket between 7 and 8 metres: $f$ is then 1 or 0, and it jumps.
 
 
 # %%
@@ -351,7 +356,7 @@ truth = torch.autograd.functional.jacobian(hits, theta)
 runs = {"new throws": (new, "finite_differences"), "same throws": (same, "other")}
 jumps = {
     name: (
-        torch.stack([root_mean_squared_error(basket, step, noise, truth) for step in few], 1),
+        torch.stack([root_mean_squared_error(basket, step, noise, truth) for step in grid], 1),
         paint,
     )
     for name, (noise, paint) in runs.items()
@@ -364,7 +369,7 @@ for ax, curves, title, unit in (
     (axes[0], metres, "distance: smooth", "m/rad"),
     (axes[1], jumps, "basket: jumps", "hits/rad"),
 ):
-    figures_02.error_curves(ax, few, curves, unit=unit)
+    figures_02.error_curves(ax, grid, curves, unit=unit)
     ax.set(title=title, ylim=(0.2, 2000))
 plots.show(
     picture,
@@ -372,9 +377,9 @@ plots.show(
 )
 
 # %% [markdown]
-# With jumps the two sides agree *almost always*, and once in a while differ by a whole hit; that happens in a share of
-# the throws that falls like $\varepsilon$. So the variance grows as $1/\varepsilon$ instead of $1/\varepsilon^2$. (Around 0.04 the same
-# throws are even a little worse than new ones: a ball that is too short on one side is too long on the other, and the
+# With jumps the two sides agree *almost always*, and once in a while differ by a whole hit; that happens in a share of the
+# throws that falls like $\varepsilon$. So the variance grows as $1/\varepsilon$ instead of $1/\varepsilon^2$. (From 0.03 to
+# 0.06 the same throws are even a little worse than new ones: a speed that hits from one aim misses from the other, and the
 # covariance in (2.7) is negative.) And a robot on a field has no seed to set: there (2.6) is all there is.
 
 # %% [markdown]
@@ -403,7 +408,7 @@ for name, unit, start, step in zip(gait.PARAMETERS, gait.UNITS, gait.START, gait
 #
 # `envs.gait.Gait` is a fast *model* of this robot on tensors: how far feet carry a body whose joints are slow and whose
 # ground is rough. It is no physics and was fitted to nothing; one walk costs microseconds, and its true speed is known.
-# One *measured* walk adds Gaussian noise of 10 mm/s. (A MuJoCo robot comes in turn 10.)
+# One *measured* walk adds Gaussian noise with a standard deviation of 10 mm/s. (A MuJoCo robot comes in turn 10.)
 
 # %%
 robot = gait.Gait()
@@ -438,12 +443,12 @@ print(uphill.numpy().round(1))
 #
 # ($\bar f_{+,j}$: mean speed of the gaits with $+\varepsilon_j$; some sources write $Avg_{+\varepsilon,j}$.) The first line
 # says: if leaving the parameter alone was best, leave it alone. What the other eleven did at the same time averages out.
-# Does it? With *all* $3^n$ combinations of signs, it does so exactly:
+# Does it? With *all* $3^n$ combinations of signs each group sees the others do the same. Where $J$ is a sum of curves, one per
+# parameter, nothing is left of them:
 
 # %%
-signs = torch.cartesian_prod(
-    *[torch.tensor([-1.0, 0.0, 1.0], dtype=double)] * 3
-)  # all 27 for n = 3, [27, 3]
+three = torch.tensor([-1.0, 0.0, 1.0], dtype=double)
+signs = torch.cartesian_prod(three, three, three)  # all 27 for n = 3, [27, 3]
 tilt = torch.tensor([3.0, -2.0, 0.5], dtype=double)
 A = gradients.group_difference(signs @ tilt, signs)
 print("a plane: A / 2", (A / 2).numpy(), "  its slopes", tilt.numpy())
@@ -453,16 +458,16 @@ print("a hill with its top at (2, 0, -2): A", A.numpy().round(2))
 
 # %% [markdown]
 # The hill's second coordinate is at its best: 0. With $K = 15$ gaits instead of all $3^{12}$, the others average out
-# roughly. They act as noise: a parameter $k$ with slope $g_k$ adds $\tfrac23 \varepsilon_k^2 g_k^2$ to the variance of a
-# speed, on top of $\sigma^2$ for each measured walk. Two means of about $K/3$ speeds each differ with variance $6/K$ of that:
+# roughly. They act as noise: a sign has variance $\tfrac23$, so a parameter $k$ with slope $g_k$, in mm/s per
+# $\varepsilon_k$, adds $\tfrac23 g_k^2$ to the variance of a speed, on top of $\sigma^2$ for a measured walk. Two means of
+# about $K/3$ speeds each differ with variance $6/K$ of that:
 
 # %%
 R, K = budget.choose(4000, 1000), 45
 rng = Rng(range(R), dtype=double)
 signs = gradients.random_signs(rng.uniform(K, 12))  # [replica, K, 12]
-value = signs @ uphill + robot.deviation * rng.normal(
-    K
-)  # a plane with the robot's slopes, one walk each
+# a plane with the robot's slopes, one walk each
+value = signs @ uphill + robot.deviation * rng.normal(K)
 plus, minus = (((value[:, :, None] * (signs == s)).sum(1) / (signs == s).sum(1)) for s in (1, -1))
 others = 2 / 3 * (uphill.square().sum() - uphill.square())  # of all parameters but j, [12]
 formula = 6 / K * (robot.deviation**2 + others)
@@ -477,7 +482,8 @@ for j in (0, 7, 11):
 
 # %%
 widgets.predict(
-    "You have 45 walks to find out which way is up. Whose estimate points closest to the true gradient?",
+    "You have 45 walks to find out which way is up, on a plane with the robot's slopes. Whose estimate points closest to "
+    "the true gradient?",
     [
         "15 random gaits, three walks each, (2.8)",
         "45 random gaits, one walk each, (2.8)",
@@ -492,31 +498,56 @@ def towards(estimate):
     return torch.nn.functional.cosine_similarity(estimate, uphill.expand_as(estimate), dim=-1)
 
 
-def groups(K, walks):
+def plane(theta, noise):
+    """What the robot would be without curvature: a measured speed, less that of the gait set by hand."""
+    return theta @ uphill + robot.deviation * noise
+
+
+def groups(f, K, walks):
     """The scheme of (2.8) with K gaits and so many walks each."""
     signs = gradients.random_signs(rng.uniform(K, 12))
-    return gradients.plus_zero_minus(walk, at, rng.normal(K, walks), signs, 1.0)
+    return gradients.plus_zero_minus(f, at, rng.normal(K, walks), signs, 1.0)
+
+
+def one_by_one(f, side):
+    """Differences to one side, 1 or -1: the gait set by hand and twelve others, three walks each."""
+    return side * gradients.forward_differences(lambda x, z: f(side * x, z), at, rng.normal(13, 3), 1.0)
 
 
 # %%
 rng = Rng(range(16 * budget.choose(60, 20)), stream=1, dtype=double)
 at = by_hand.expand(len(rng), 12)
-found = {
-    "15 gaits x 3 walks, (2.8)": groups(15, 3),
-    "45 gaits x 1 walk, (2.8)": groups(45, 1),
-    "13 gaits x 3 walks, forward differences": gradients.forward_differences(
-        walk, at, rng.normal(13, 3), 1.0
-    ),
+ways = {
+    "15 gaits x 3 walks, (2.8)": lambda f: groups(f, 15, 3),
+    "45 gaits x 1 walk, (2.8)": lambda f: groups(f, 45, 1),
+    "13 gaits x 3 walks, forward": lambda f: one_by_one(f, 1),
 }
-for name, estimate in found.items():
-    cosines = towards(estimate).reshape(16, -1).mean(1)  # 16 groups of estimates
-    print(f"{name:40s} cosine {cosines.mean():.3f} ± {2.13 * cosines.std() / 4:.3f}")
+
+
+def compare(f):
+    for name, estimate in ways.items():
+        cosines = towards(estimate(f)).reshape(16, -1).mean(1)  # 16 groups of estimates
+        print(f"{name:28s} cosine {cosines.mean():.3f} ± {2.13 * cosines.std() / 4:.3f}")
+
+
+compare(plane)
 
 # %% [markdown]
-# Walking the same gait three times is the worst use of 45 walks: it averages one source of noise, the clock, and leaves
-# the other, the eleven neighbours, as it was. Forty-five different gaits average both. Forward differences have no
-# neighbours' noise, and do a little better still with 39 walks. The random scheme has other merits: any $K$ will do, robots can be
-# added or drop out, and nobody counts to thirteen.
+# Walking a gait three times averages one source of noise, the measurement, and leaves the other, the eleven neighbours, as
+# it was. Forty-five different gaits average both. Forward differences have no neighbours' noise, but each of their slopes
+# rests on six walks, not on some thirty. Now the robot, which is no plane; and differences to the other side as well, backward.
+
+# %%
+ways["13 gaits x 3 walks, backward"] = lambda f: one_by_one(f, -1)
+compare(walk)
+ahead, behind = (speed(by_hand + side * torch.eye(12, dtype=double)[7]) - start for side in (1, -1))
+print(f"{gait.PARAMETERS[7]}: one epsilon ahead {ahead:+.0f} mm/s, one back {behind:+.0f}")
+
+# %% [markdown]
+# Forward differences now come first and backward ones last, with the same walks. The ground bends where it is steepest: one
+# $\varepsilon$ of skew ahead costs much more than one back wins. Truncation, $\tfrac12\varepsilon J''$ in (2.2), happens to
+# enlarge the most important entry on one side and to shrink it on the other. Nobody knows beforehand which side is the lucky
+# one. (2.8) looks to both. It has other merits: any $K$ will do, and robots can be added or drop out.
 
 # %% [markdown]
 # ## 8. A step of fixed length
@@ -529,10 +560,12 @@ for name, estimate in found.items():
 # price: the step never gets shorter, so near the top the robot walks about. Below, the pseudocode and the two functions
 # of the library that are it.
 #
+# **Algorithm 2.1, Kohl and Stone** (theta in units of epsilon)
+#
 # ```text
 # theta = 0
 # repeat
-#     draw K gaits theta + epsilon s_i, each s_ij from {-1, 0, 1}
+#     draw K gaits theta + s_i, each s_ij from {-1, 0, 1}
 #     score each by the mean of 3 walks
 #     A_j from the three groups of parameter j                         (2.8)
 #     theta <- theta + eta A / |A|                                     (2.9)
@@ -549,10 +582,9 @@ signs = gradients.random_signs(Rng(0, dtype=double).uniform(15, 12))
 score = walk(signs, Rng(1, dtype=double).normal(15))
 config = kohl_stone.Config()
 step = kohl_stone.update(torch.zeros(1, 12, dtype=double), score, signs, config)
-assert_close(
-    kohl_stone.update(torch.zeros(1, 12, dtype=double), score / 1000, signs, config), step
-)  # m/s instead of mm/s
-print(f"length of the step: {step.norm():.6f}")
+in_metres = kohl_stone.update(torch.zeros(1, 12, dtype=double), score / 1000, signs, config)
+assert_close(in_metres, step)  # m/s instead of mm/s
+print(f"length of the step: {step.norm():.6f}, eta: {config.step_size}")
 
 # %% [markdown]
 # ## 9. Three hours on a field
@@ -587,8 +619,8 @@ for j in change.abs().argsort(descending=True)[:3].tolist():
 # %% [markdown]
 # ## 10. Is that the best one can do?
 #
-# Once we only ask "how fast was it?", other searches can ask, too. Five of them, in the library each one file; all
-# begin at the same gait with changes of one $\varepsilon$, and none was tuned.
+# Once we only ask "how fast was it?", other searches can ask, too. Five of them, algorithms 2.2 to 2.6, in the library each
+# one file; all begin at the same gait with changes of about one $\varepsilon$, and none was tuned.
 #
 # - **Random search**: gaits around the start, never moving; keep the best measurement.
 # - **Hill climbing**: gaits around the best so far; move to the best of them. (It measures the best so far again.)
@@ -644,13 +676,14 @@ picture, axes = plots.figure(8.5, 5.6, rows=2, columns=3, sharex=True, sharey=Tr
 figures_02.race(axes, curves, 45, start, "Kohl-Stone")
 plots.show(
     picture,
-    "Random search shows what luck gives. Methods that look at ranks alone do as well as the gradient.",
+    "To move pays, against random search, which stays. Methods that look at ranks alone do as well as the gradient.",
 )
 
 # %% [markdown]
-# Random search shows what luck alone gives. CEM with so few samples shrinks its Gaussian early and stays behind. The genetic
-# algorithm, hill climbing and CMA-ES do as well as the gradient or better. "Gradient" here is a rough word: what (2.8) makes of 45
-# walks is a direction that is better than none, and a direction from ranks is one, too.
+# Random search shows what luck alone gives. CEM is ahead of Kohl and Stone at first; but with so few samples its Gaussian
+# shrinks early, and after 23 iterations it is behind. The genetic algorithm, hill climbing and CMA-ES do as well as the
+# gradient or better. "Gradient" here is a rough word: what (2.8) makes of 45 walks is a direction that is better than none,
+# and a direction from ranks is one, too.
 #
 # Does a model that nobody fitted favour anybody? Here is a robot with physics: MuJoCo, 1.6 kg, twelve servos of limited torque,
 # the same twelve parameters. A hundred thousand walks of it do not fit into this lecture, so these are
@@ -685,13 +718,13 @@ plots.show(
 
 # %% [markdown]
 # With physics the order is much the same: random search and CEM behind, the other four close together, and Kohl and Stone's
-# method the one whose seeds differ most. All gains are larger than on the model, and that of the robot dog's method is
+# method the one whose seeds differ most: its steps never get shorter, and one robot stumbles with the last of them. All gains are larger than on the model, and that of the robot dog's method is
 # about three times what it was on the dog. So much for comparing gains: they tell how far the first gait was from what the
 # servos can do, and that nobody had tried to find out here. What may be compared is methods on one robot, and there the seeds
 # count: with one seed each you could have had almost any order of those four.
 
 # %% [markdown]
-# ## 11. No derivative? No matter
+# ## 11. A policy that only knows left and right
 #
 # The crudest policy for the pole of lecture 00: push right if $\theta \cdot o > 0$, else left, where $o$ (shape `[4]`) is what it
 # sees and $\theta$ four numbers. An action is right or left and nothing between: its derivative by $\theta$ is zero wherever
@@ -704,11 +737,8 @@ limit = budget.choose(500, 200)
 
 def balance(theta, noise):
     """Steps that the pole stays up: theta [..., 4], noise [..., 4] -> [...]."""
-    state, alive, steps = (
-        cartpole.initial(noise.expand(*torch.broadcast_shapes(theta.shape, noise.shape))),
-        True,
-        0,
-    )
+    first = noise.expand(*torch.broadcast_shapes(theta.shape, noise.shape))
+    state, alive, steps = cartpole.initial(first), True, 0
     for _ in range(limit):
         push = (theta * state).sum(-1) > 0
         state, reward, fallen = cartpole.step(state, push.long())
@@ -736,12 +766,10 @@ settings = cem.Config(iterations=budget.choose(12, 6))
 found, history = cem.train(
     pole, settings, Rng(range(16)), progress=plots.live("return", threshold=limit)
 )
-lasted = balance(found[:, None], Rng(range(16), stream=9).uniform(20, 4)).mean(
-    1
-)  # twenty new episodes each
-print(
-    f"{int((lasted > 0.95 * limit).sum())} of 16 balance for more than 95 % of {limit} steps, {lasted.mean():.0f} on average"
-)
+luck = Rng(range(16), stream=9).uniform(20, 4)  # of twenty new episodes each
+lasted = balance(found[:, None], luck).mean(1)
+print(f"{int((lasted > 0.95 * limit).sum())} of 16 balance for more than 95 %", end=" ")
+print(f"of {limit} steps; the mean is {lasted.mean():.0f}")
 
 # %% [markdown]
 # Nearly all, with a few hundred episodes. The policy gradients from lecture 03 on need a derivative of $\log \pi$; what you
@@ -774,9 +802,8 @@ for name, step in (("1e-5 epsilon", 1e-5), ("1 epsilon", 1.0)):
 promise_config = random_search.Config(iterations=config.iterations, evaluations=1)
 answer, run = random_search.train(problem, promise_config, Rng(range(16)))
 promised, kept = run.metrics["best tried"].max(1), run.latest("answer")
-print(
-    f"promised {promised.mean():.0f} mm/s, kept {kept.mean():.0f}: {(promised > kept).sum()} of 16 promised too much"
-)
+print(f"promised {promised.mean():.0f} mm/s, kept {kept.mean():.0f}:", end=" ")
+print(f"{(promised > kept).sum()} of 16 promised too much")
 
 # %%
 picture, ax = plots.figure(7, 4)

@@ -46,7 +46,7 @@ def vee(
     ends = torch.tensor([0.4 - step * (difference == "central"), 0.4 + step], dtype=torch.float64)
     height = mean(ends[:, None])
     tilt = float((height[1] - height[0]) / (ends[1] - ends[0])) if step > 1e-6 else float(_slope(mean, ends[:1] * 0 + 0.4))
-    left.plot(angle, height[0] + tilt * (angle - ends[0]), color=GREY, linestyle="--", label="its secant")
+    left.plot(angle, height[0] + tilt * (angle - ends[0]), color=GREY, linestyle="--", label="line through both")
     left.plot(ends, height, "o", color=GREY, markersize=10)
     left.set(xlim=(0, 1), ylim=(0, 12), xlabel="angle (rad)", ylabel="metres", title="Two aims, one slope")
     plots.legend(left, loc="lower right")
@@ -58,7 +58,8 @@ def vee(
     shape = "o" if 10**here < TOP else "^"  # above the picture
     right.plot(step, min(10**here, TOP), shape, **mark)
     right.set(xscale="log", yscale="log", xlim=(5e-16, 2), ylim=(1e-13, 2 * TOP))
-    right.set(xlabel="step (rad)", ylabel="error of the slope (m/rad)", title="Neither large nor small")
+    right.set_xticks([1e-15, 1e-10, 1e-5, 1])
+    right.set(xlabel="step (rad)", ylabel="error of the slope (m/rad)", title="Its error, for every step")
     plots.legend(right, loc="lower left")
 
 
@@ -100,19 +101,21 @@ def _slope(mean: Callable[[Tensor], Tensor], theta: Float[Tensor, " N"]) -> Floa
 def error_curves(
     ax: Axes,
     steps: Tensor,
-    curves: Mapping[str, tuple[Tensor, str]],
+    curves: Mapping[str, tuple[Tensor, str] | tuple[Tensor, str, str]],
     lines: Mapping[str, tuple[Tensor, str]] | None = None,
     unit: str = "m/rad",
 ) -> None:
-    """Errors against the step, on logarithmic axes: bands over replicas [R, N], and what was computed [N] as dashed lines."""
-    for name, (error, paint) in curves.items():
+    """Errors against the step, on logarithmic axes. curves: bands over replicas [R, N], or one line [N]; each with its colour
+    and, for one line, its style. lines: what a formula says [N], and a style."""
+    for name, (error, paint, *style) in curves.items():
         if error.ndim == 1:
-            ax.plot(steps, error, color=COLORS.get(paint, paint), linewidth=2.5, label=name)
+            line = style[0] if style else "-"
+            ax.plot(steps, error, color=COLORS.get(paint, paint), linestyle=line, linewidth=2.5, label=name)
         else:
             plots.band(ax, steps, error, label=name, color=paint, thin=False)
     for name, (line, style) in (lines or {}).items():
         ax.plot(steps, line, color=COLORS["exact"], linestyle=style, linewidth=1.4, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="step", ylabel=f"error of the slope ({unit})")
+    ax.set(xscale="log", yscale="log", xlabel="step (rad)", ylabel=f"error of the slope ({unit})")
     plots.legend(ax)
 
 
@@ -143,7 +146,9 @@ def robot(
             foot = gait.foot(joint)
             foot_at = (hip + float(foot[0]), body_height + float(foot[2]))
             look = {"color": COLORS["sample"] if far else COLORS["score_function"], "alpha": 0.6 if far else 1.0}
-            ax.plot(*zip((hip, body_height), knee_at, foot_at, strict=True), "o-", linewidth=7, solid_capstyle="round", **look)
+            side = ("far side" if far else "near side") if end == gait.FRONT else None
+            x, z = zip((hip, body_height), knee_at, foot_at, strict=True)
+            ax.plot(x, z, "o-", linewidth=7, solid_capstyle="round", label=side, **look)
             if not far:
                 path = gait.locus(p, rounds, end)
                 label = "where a foot is told to go" if end == gait.FRONT else None
@@ -186,8 +191,10 @@ def race(axes: np.ndarray, curves: Mapping[str, Float[np.ndarray, "R N"]], walks
     count = len(curves[reference])
     for paint, words in (("finite_differences", reference), ("other", "method named")):
         rest.plot([], [], color=COLORS[paint], linewidth=3, label=f"{words}:\n{count} replicas")
+    rest.fill_between([], [], color="#bbbbbb", label="95 % interval\nof the mean")
+    rest.plot([], [], color=COLORS["other"], linewidth=1.2, label="one replica")
     rest.plot([], [], color=COLORS["exact"], linestyle="--", label="set by hand")
-    plots.legend(rest, loc="center")
+    plots.legend(rest, loc="center", bbox_to_anchor=(0.5, 0.5))
     rest.get_legend().set_in_layout(False)
 
 

@@ -47,7 +47,7 @@ LECTURE_01 = (
     ),
     question(
         "You always do the same when you see the same. When can that cost you something, however well you choose?",
-        wrong("When the world is random", "In an MDP whose state is seen, some deterministic policy is among the best."),
+        wrong("When the world is random", "Where all of the state is seen, time left included, some deterministic policy is best."),
         wrong("When rewards are rare", "Then it is hard to find what to do. That is another question."),
         right(
             "When different states look alike, or an opponent can predict you",
@@ -247,7 +247,7 @@ LECTURE_12 = (
         wrong("By an amount that shrinks with more samples", "Bias never shrinks with samples. Here there is none."),
     ),
     question(
-        "A method's gradient is biased by 0.1 and has variance 1; another has no bias and variance 100. You average N estimates. "
+        "One gradient is biased by 0.1 and has variance 1; another has no bias and variance 100. You average N estimates. "
         "From which N on has the second the smaller squared error?",
         wrong("From 100 on", "At 100 it has 1, and the first 0.01 + 0.01."),
         right("From about 10,000 on", "0.01 + 1/N against 100/N: they meet at N = 9,900."),

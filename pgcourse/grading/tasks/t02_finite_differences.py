@@ -172,7 +172,7 @@ def _aibo_update_in_a_loop(theta, signs, score, step_size):
 
 
 def _aibo_update_oracle(theta, signs, score, step_size):
-    """In Python's fractions-exact means and hypot, without tensors."""
+    """With Python's means, which compute in exact fractions, and hypot: without tensors."""
     A = []
     for column in signs.T.tolist():
         groups = {s: [f for f, mine in zip(score.tolist(), column, strict=True) if mine == s] for s in (1, 0, -1)}
@@ -224,6 +224,12 @@ def _aibo_wrong(group=None, veto=None, scale=None):
         return theta + step_size * scale(A) if A.any() else theta
 
     return update
+
+
+def _zero_over_zero(theta, signs, score, step_size):
+    plus, zero, minus = ((score[:, None] * (signs == s)).sum(0) / (signs == s).sum(0) for s in (1, 0, -1))
+    A = torch.where((zero > plus) & (zero > minus), 0, plus - minus)
+    return theta + step_size * A / A.norm()
 
 
 AIBO_UPDATE = Task(
@@ -284,6 +290,11 @@ AIBO_UPDATE = Task(
             "squared length",
             _aibo_wrong(scale=lambda A: A / A.square().sum()),
             "You divide by the squared length of A; its length is the root of that.",
+        ),
+        Mistake(
+            "nothing over nothing",
+            _zero_over_zero,
+            "Where every parameter rests, A and its length are 0, and 0 / 0 is NaN: return theta as it is.",
         ),
         Mistake(
             "signs only",
@@ -519,6 +530,12 @@ def _covariance_once(plus, minus, step):
     return (plus.var() + minus.var() - covariance) / scale, (plus.var() + minus.var()) / scale
 
 
+def _covariance_by_n(plus, minus, step):
+    covariance = ((plus - plus.mean()) * (minus - minus.mean())).mean()
+    scale = 4 * step**2 * len(plus)
+    return (plus.var() + minus.var() - 2 * covariance) / scale, (plus.var() + minus.var()) / scale
+
+
 def _covariance_added(plus, minus, step):
     scale = 4 * step**2 * len(plus)
     return (plus + minus).var() / scale, (plus.var() + minus.var()) / scale
@@ -571,6 +588,11 @@ COMMON_NOISE_VARIANCE = Task(
             "covariance once",
             _covariance_once,
             "You subtract the covariance once; in the variance of a difference it occurs twice, (2.7).",
+        ),
+        Mistake(
+            "covariance divides by N",
+            _covariance_by_n,
+            "Your covariance divides by N while the variances divide by N - 1: take N - 1 for all three.",
         ),
         Mistake(
             "covariance added",
