@@ -362,6 +362,27 @@ CASES = [
     ),
     Case(
         "36",
+        "leaves word for another judgement",
+        lambda: function(
+            "import fcntl, mmap",
+            "file = os.open(torch.__file__, os.O_RDONLY)",
+            *denied(
+                "fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK)",
+                "os.set_blocking(1, False)",
+                "fcntl.fcntl(file, 1036, bytes(8))",
+                "fcntl.flock(file, fcntl.LOCK_SH)",
+                "fcntl.lockf(file, fcntl.LOCK_SH)",
+                "fcntl.ioctl(file, 0x40086602, bytes(8))",
+                "os.preadv(file, [bytearray(1)], 0, os.RWF_NOWAIT)",
+                "os.openpty()",
+                system_call(numbers()["mincore"], "0", "0", "0"),
+            ),
+        ),
+        "passed",
+        quick=True,
+    ),
+    Case(
+        "36",
         "leaves modules behind",
         function(
             "for name in ('torch', 'conftest', 'pgcourse', 'json'):\n"

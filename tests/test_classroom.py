@@ -102,19 +102,16 @@ def test_the_pool_does_every_job_once_and_outlives_its_processes(tmp_path):
         (process,) = pool._processes
         os.kill(process._process.pid, signal.SIGKILL)  # while it is idle
         assert len(list(pool.run([(1, job("fine"))]))) == 1
+        done = dict(pool.run([("die", job(f"die {tmp_path / 'tried'}")), ("fine", job("fine x"))]))
+        assert isinstance(done["die"], Died)
+        assert done["fine"].outcomes[0].points == 1
+        assert (tmp_path / "tried").read_text() == "2", "a job whose process dies is tried again, once"
         (pid,) = [process._process.pid for process in pool._processes]
         folder = Path(pool._folder.name)
+        assert folder.name.startswith(f"pgcourse-{os.getpid()}-"), "as the next sandbox looks for what killed ones have left"
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-
-
-def test_a_job_whose_process_dies_is_tried_again_once(tmp_path):
-    with Pool("S2", 1, stub) as pool:
-        done = dict(pool.run([("die", job(f"die {tmp_path / 'tried'}")), ("fine", job("fine x"))]))
-    assert isinstance(done["die"], Died)
-    assert done["fine"].outcomes[0].points == 1
-    assert (tmp_path / "tried").read_text() == "2"
 
 
 def test_a_process_that_does_not_come_back_is_given_up(monkeypatch):
@@ -336,6 +333,7 @@ def assert_all_end(processes: list[psutil.Process]) -> None:
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.full
 def test_killed_and_robbed_of_a_worker_it_ends_in_the_same_table(tmp_path, isolation):
     folder, path, log = tmp_path / "class", tmp_path / "course.db", tmp_path / "log"
     folder.mkdir()

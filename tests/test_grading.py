@@ -1152,3 +1152,9 @@ def test_received_keeps_nothing_of_the_students():
     assert answers.received([1.0, 2.0]).kind == "list"
     assert isinstance(answers.received([1.0] * 1000), Opaque)
     assert isinstance(answers.received(object()), Opaque)
+
+
+def test_complex_numbers_are_compared_whole():
+    x = torch.tensor([1 + 1j, 2 - 3j])
+    assert compare.same(x, x.clone(), 1e-9)
+    assert not compare.same(x, x.conj().resolve_conj(), 1e-9)

@@ -100,9 +100,11 @@ def test_the_filter_refuses_what_it_lists_and_nothing_else(name, monkeypatch):
     for flags in (signal.SIGCHLD, thread | 0x10000000, thread | 0x20000, thread | 0x80, 0x40000000):
         assert verdict("clone", flags) == errno.EPERM
     assert verdict("ioctl", 0, 0x5401) == verdict("fcntl", 0, 1) == verdict("prctl", 15) == "allow"
-    for request in (0x5412, 0x541C, 0xFFFFFFFF00005412):
+    for request in (0x5412, 0x541C, 0xFFFFFFFF00005412, 0x5421, 0x40086602):  # the last: FS_IOC_SETFLAGS
         assert verdict("ioctl", 0, request) == errno.EPERM
-    assert verdict("prctl", 1) == verdict("prctl", 4) == verdict("fcntl", 0, 6) == verdict("fcntl", 0, 8) == errno.EPERM
+    for command in (4, 6, 8, 1024, 1036):  # F_SETFL, F_SETLK, F_SETOWN, F_SETLEASE, F_SET_RW_HINT
+        assert verdict("fcntl", 0, command) == errno.EPERM
+    assert verdict("prctl", 1) == verdict("prctl", 4) == errno.EPERM
     ordinary = {"x86_64": (0, 1, 3, 9, 11, 12, 202, 257, 228), "aarch64": (63, 64, 57, 222, 215, 214, 98, 56, 113)}[name]
     assert {verdict(number) for number in ordinary} == {"allow"}  # read, write, close, mmap, munmap, brk, futex, openat, time
 
@@ -123,7 +125,7 @@ def test_the_numbers_are_the_kernels(name):
     numbers = confine._MACHINES[name].numbers
     assert numbers == {call: listed[call] for call in numbers}
     asked = {call for names in confine._REFUSED.values() for call in names.split()}
-    asked |= {call for call, _, _ in (*confine._WITH_OWN_PID, *confine._NOT_WITH)} | {"clone"}
+    asked |= {call for call, _, _ in (*confine._WITH_OWN_PID, *confine._ONLY_WITH, *confine._NOT_WITH)} | {"clone"}
     assert asked & set(listed) == set(numbers)
 
 
@@ -174,6 +176,7 @@ def test_other_values_arrive_as_they_were():
         ({}, b""),
         ({"float": "1", "integer": "1"}, b""),
         ({"integer": "9" * 5000}, b""),
+        ({"integer": "9" * 400}, b""),  # more than a float holds
         ({"integer": "1_0 x"}, b""),
         ({"float": "0x1p99999999999"}, b""),
         ({"tuple": [{"tuple": [{"tuple": [{"tuple": []}]}]}]}, b""),
@@ -557,6 +560,92 @@ def test_a_check_that_fails_costs_one_task_and_calls_a_person(worker):
     assert report.flags == ("00.twice: the check failed with ZeroDivisionError: division by zero",)
 
 
+def test_no_points_for_public_cases_alone(worker):
+    two = Task(**{**vars(TWICE), "stages": (Exact(2, _secret_cases), Exact(1, _thrice_cases))})
+    content = b"def twice(x):\n    return 2 * x if x[0] < 100 else 5 * x\n"
+    (outcome,) = unit.grade(worker, [("mine.py", content)], [two], seed=424242).outcomes
+    assert (outcome.status, outcome.points) == ("failed", 0)
+
+
+def _thrice_cases(generator):
+    return [Case(case.inputs, 1.5 * case.truth) for case in _secret_cases(generator)]
+
+
+def test_tampering_with_the_public_judgement_calls_a_person_too(worker):
+    content = (
+        b"import os\ndef twice(x):\n    if x[0] < 100:\n        for each in range(64):\n"
+        b"            try: os.write(each, b'?' * 99)\n            except OSError: pass\n    return 5 * x\n"
+    )
+    report = unit.grade(worker, [("mine.py", content)], [TWICE], seed=424242)
+    assert (report.outcomes[0].status, report.outcomes[0].points) == ("tamper", 0)
+    assert len(report.flags) == 1
+
+
+def test_a_submission_that_takes_too_long_is_left(worker, monkeypatch):
+    monkeypatch.setattr(unit, "_LONGEST", 0.0)
+    report = unit.grade(worker, [("mine.py", b"def twice(x):\n    return 2 * x\n")], [TWICE], seed=1)
+    assert (report.outcomes[0].status, report.outcomes[0].points) == ("timeout", 0)
+
+
+FORGER = """
+import json, struct, sys, torch
+def reply(body, **told):
+    frame = sys._getframe()
+    while not ("header" in frame.f_locals and "self" in frame.f_locals):
+        frame = frame.f_back
+    runner, header = frame.f_locals["self"], frame.f_locals["header"]
+    if frame.f_code.co_name != "serve":
+        runner, header = frame.f_back.f_locals["self"], frame.f_back.f_locals["header"]
+    text = json.dumps({"id": header["id"], **told}).encode()
+    runner._channel.sendall(struct.pack("<II", len(text), len(body)) + text + body)
+    while True: runner._channel.recv(1)
+def twice(x):
+    return 2 * x
+def tensor(dtype, shape=()):
+    return {"tensor": dtype, "shape": list(shape)}
+"""
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "class Law: reply(b'', result={'functions': ['twice'], 'notices': [''] * 10**5})",
+        "class Law: reply(b'', result={'functions': ['twice'] * 10**5, 'notices': []})",
+        "def slope(x): reply(bytes(32), result={'tuple': [tensor('complex64'), tensor('float64', [3])]})",
+        "def slope(x): reply(bytes(32), result={'tuple': [tensor('float64'), tensor('complex64', [3])]})",
+        "def slope(x): reply(bytes(11), result={'tuple': [tensor('float64'), tensor('bool', [3])]})",
+    ],
+)
+def test_forged_replies_that_the_program_inside_never_sends(forged, worker):
+    honest = "def slope(x): reply(bytes(32), result={'tuple': [tensor('float64'), tensor('float64', [3])]})"
+    with loaded(worker, f"{FORGER}\n{honest}\n") as session:  # it can only be an answer
+        value, _ = session.answer("slope", ("x",)).gradient((torch.ones(3, dtype=torch.float64),), (0,))
+        assert value == 0
+    with pytest.raises(Complaint) as found, loaded(worker, f"{FORGER}\n{forged}\n") as session:
+        session.answer("slope", ("x",)).gradient((torch.ones(3, dtype=torch.float64),), (0,))
+    assert found.value.status == "tamper"
+
+
+def test_long_names_and_defaults_are_no_tampering(worker):
+    source = "TABLE = list(range(10**6))\ndef f(x, y=TABLE, *, z): pass\ndef g(x): raise type('E' * 10**7, (Exception,), {})\n"
+    with loaded(worker, source) as session:
+        with pytest.raises(Complaint, match="cannot be called") as found:
+            session.answer("f", ("x",))
+        assert found.value.status == "failed"
+        with pytest.raises(Complaint) as found:
+            session.answer("g", ("x",))(1)
+        assert found.value.status == "error"
+
+
+def test_the_course_is_hidden_wherever_an_interpreter_has_it(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "lib" / "python3.99" / "site-packages" / "pgcourse"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
+    view = sandbox._view.__wrapped__(())
+    assert view[tmp_path]
+    assert not view[elsewhere]
+
+
 def test_a_tasks_version_is_of_what_decides():
     versions = {task.id: unit.task_version(task) for task in all_tasks()}
     assert all(re.fullmatch(r"[0-9a-f]{16}", version) for version in versions.values())
@@ -651,7 +740,27 @@ def test_what_was_not_imported_beforehand_is_found_at_every_level(level):
 
 
 def groups_in_use(candidates):
-    return [parent for parents, _ in candidates for parent in parents if any(parent.glob(f"pgcourse-{os.getpid()}-*"))]
+    return [parent for place in candidates for parent in place if any(parent.glob(f"pgcourse-{os.getpid()}-*"))]
+
+
+def test_controllers_that_share_a_folder_are_both_set(tmp_path, monkeypatch):
+    """Version 1 may have them at one place; and a folder's name says nothing about which controller is there."""
+
+    class Lines:
+        def __init__(self, text):
+            self.read_text = lambda: text
+
+    both, own = tmp_path / "memory,pids", tmp_path / "memory,pids" / "user"
+    own.mkdir(parents=True)
+    files = {
+        "/proc/self/cgroup": Lines("3:memory,pids:/user\n"),
+        "/proc/self/mounts": Lines(f"cgroup {both} cgroup rw,memory,pids 0 0\n"),
+    }
+    monkeypatch.setattr(cgroup, "Path", lambda first, *rest: files.get(first) or Path(first, *rest))
+    group = cgroup.Group(memory=1234, processes=5)
+    (folder,) = group._folders
+    assert folder.parent == own
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"memory.limit_in_bytes": "1234", "pids.max": "5"}
 
 
 @LINUX

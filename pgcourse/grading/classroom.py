@@ -109,8 +109,8 @@ class Pool:
 
     def __init__(self, level: str, size: int, bench: Bench = bench):
         self._level, self._bench, self._size, self._failed_starts = level, bench, size, 0
-        # The sandboxes' own temporary files: a process that is killed cannot remove them.
-        self._folder = tempfile.TemporaryDirectory(prefix="pgcourse-", ignore_cleanup_errors=True)
+        # For what sandboxes leave when a process is killed; if this one is, the next grader tidies up, by the pid in the name.
+        self._folder = tempfile.TemporaryDirectory(prefix=f"pgcourse-{os.getpid()}-", ignore_cleanup_errors=True)
         self._processes: list[_Process] = []
 
     def __enter__(self):

@@ -164,6 +164,8 @@ def same(a, b, tolerance: float) -> bool:
         return type(a) is type(b) and bool(a == b or (a != a and b != b))
     if a.shape != b.shape or a.dtype != b.dtype or not torch.equal(a.isfinite(), b.isfinite()):
         return False
+    if a.is_complex():
+        a, b = torch.view_as_real(a), torch.view_as_real(b)
     finite = a.isfinite()
     return close(a[finite], b[finite], tolerance)
 

@@ -10,14 +10,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from .answer import Complaint
-from .judge import ERROR, FAILED, NOT_ATTEMPTED, PASSED, TAMPER, Outcome, judge
+from .answer import MESSAGE_LIMIT, Complaint, clean
+from .judge import ERROR, FAILED, NOT_ATTEMPTED, PASSED, TAMPER, TIMEOUT, Outcome, judge
 from .sandbox.worker import TAMPERED, Rejected, SandboxError, Session, Worker
 from .task import Task
 
 PUBLIC_SEED = 0
 """Draws the inputs that students may see: ``check(f, seed=0)`` draws the same."""
 MISSING = "The files define no function of that name."
+_LONGEST = 900.0
+"""Seconds, by the clock, after which no further task of a submission is begun: others are waiting."""
+_TOO_LONG = "It was not judged: the functions before it took too long, all in all."
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class _Grading:
         self._load_failure: Complaint | None = None
         self._flags: list[str] = []
         self._seconds = 0.0
+        self._begin = time.monotonic()
 
     def report(self, tasks: Sequence[Task]) -> Report:
         begin = time.process_time()
@@ -72,12 +76,14 @@ class _Grading:
     def _outcome(self, task: Task) -> Outcome:
         if self._functions is not None and task.name not in self._functions:
             return _without_points(task, NOT_ATTEMPTED, MISSING)
+        if time.monotonic() > self._begin + _LONGEST:
+            return _without_points(task, TIMEOUT, _TOO_LONG)
         outcome = self._judged(task, hidden=True)
+        if outcome.status in (FAILED, ERROR) and not outcome.points and self._load_failure is None:
+            outcome = self._explained(task, outcome)
         if outcome.status == TAMPER:
             self._flags.append(f"{task.id}: {outcome.message}")
             return replace(outcome, points=0)
-        if outcome.status in (FAILED, ERROR) and not outcome.points and self._load_failure is None:
-            return self._explained(task, outcome)
         return outcome
 
     def _explained(self, task: Task, outcome: Outcome) -> Outcome:
@@ -87,7 +93,8 @@ class _Grading:
             passes = f"It passes check({task.name}, seed={PUBLIC_SEED}); without a seed, check draws new inputs."
             message = f"{outcome.message}\n{passes}"
             return replace(outcome, message=message, printed=public.printed, warned=public.warned)
-        return replace(public, status=outcome.status, mistake=public.mistake or outcome.mistake)
+        status = TAMPER if public.status == TAMPER else outcome.status
+        return replace(public, status=status, points=outcome.points, mistake=public.mistake or outcome.mistake)
 
     def _judged(self, task: Task, hidden: bool) -> Outcome:
         """One judgement, on the hidden cases or the public ones."""
@@ -121,7 +128,8 @@ class _Grading:
             raise
         except Exception as problem:
             # Something an answer returned that the check was not written for: its bug, and one student's grade, not all.
-            self._flags.append(f"{task.id}: the check failed with {type(problem).__name__}: {problem}")
+            what = clean(f"{type(problem).__name__}: {problem}", MESSAGE_LIMIT)
+            self._flags.append(f"{task.id}: the check failed with {what}")
             return _without_points(
                 task, ERROR, "The check could not judge what your function returns. A person will look at it."
             )

@@ -18,19 +18,17 @@ class Group:
         name = f"pgcourse-{os.getpid()}-{next(_numbers)}"
         self._folders: list[Path] = []
         problems = []
-        for parents, settings in _candidates():
+        for group in _candidates():
             try:
-                for parent in parents:
+                for parent, settings in group.items():
                     for old in abandoned(parent):
                         with suppress(OSError):
                             old.rmdir()
                     folder = parent / name
                     folder.mkdir()
                     self._folders.append(folder)
-                for folder in self._folders:
                     for file, value in settings.items():
-                        if file.partition(".")[0] in folder.parts or len(parents) == 1:
-                            _write(folder / file, {"memory": memory, "processes": processes}.get(value, value))
+                        _write(folder / file, {"memory": memory, "processes": processes}.get(value, value))
                 return
             except OSError as problem:
                 problems.append(f"{problem.filename}: {problem.strerror}")
@@ -79,8 +77,8 @@ def abandoned(parent: Path) -> list[Path]:
     return found
 
 
-def _candidates() -> Iterator[tuple[list[Path], dict]]:
-    """Where groups might be made: the folders for one each, and what to write into which file there."""
+def _candidates() -> Iterator[dict[Path, dict[str, str]]]:
+    """Where groups might be made: the folders for one each, and what to write into which file of it."""
     own = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -97,11 +95,14 @@ def _candidates() -> Iterator[tuple[list[Path], dict]]:
         here = mounted[""] / own.get("", "")
         for parent in dict.fromkeys((here, here.parent)):
             if parent.is_relative_to(mounted[""]):
-                yield [parent], second
+                yield {parent: second}
     if "memory" in mounted and "pids" in mounted:
-        first = {"memory.limit_in_bytes": "memory", "pids.max": "processes"}
-        yield [mounted[name] / own.get(name, "") for name in ("memory", "pids")], first
-        yield [mounted[name] for name in ("memory", "pids")], first
+        first = {"memory": {"memory.limit_in_bytes": "memory"}, "pids": {"pids.max": "processes"}}
+        for below in (own, {}):
+            group: dict[Path, dict[str, str]] = {}
+            for controller, settings in first.items():  # which may be mounted at one place
+                group.setdefault(mounted[controller] / below.get(controller, ""), {}).update(settings)
+            yield group
 
 
 def _write(path: Path, value: object) -> None:

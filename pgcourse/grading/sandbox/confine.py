@@ -249,6 +249,8 @@ def _program(own: int) -> list[tuple[int, int, int, int]]:
                 program += [(_EQUAL, 0, 1, number), _answer(_REFUSE | error)]
     for name, argument, values in _WITH_OWN_PID:
         program += _only(machine.numbers[name], argument, [own, *values])
+    for name, argument, values in _ONLY_WITH:
+        program += _only(machine.numbers[name], argument, values)
     for name, argument, values in _NOT_WITH:
         program += _never(machine.numbers[name], argument, values)
     # A thread is the only thing clone may make, in no new namespace.
@@ -301,7 +303,9 @@ _REFUSED = {
         nfsservctl uselib ustat sysfs _sysctl landlock_create_ruleset landlock_add_rule landlock_restrict_self
     """,
     errno.EACCES: "socket socketpair connect bind listen accept accept4 sendmsg sendmmsg",
-    errno.ENOSYS: "clone3 memfd_create io_uring_setup io_uring_enter io_uring_register",  # then clone and files are used
+    # Then clone, files and simpler reading are used. The last three tell which parts of a file are in memory, which another
+    # submission could have seen to.
+    errno.ENOSYS: "clone3 memfd_create io_uring_setup io_uring_enter io_uring_register preadv2 pwritev2 mincore",
 }
 """Which system calls get which error."""
 
@@ -316,13 +320,19 @@ _WITH_OWN_PID: list[tuple[str, int, tuple[int, ...]]] = [
 ]
 """Calls that name a process: which argument does, and what besides the own pid means this very process."""
 
+_ONLY_WITH: list[tuple[str, int, tuple[int, ...]]] = [
+    # Duplicating a descriptor, its own flags, reading the open file's. Not: locks, leases, hints, and the open file's flags,
+    # by which two submissions could talk; signals to others through a file's owner.
+    ("fcntl", 1, (0, 1, 2, 3, 1030)),
+    # Is it a terminal, how wide, how much is there to be read; a descriptor's own flags. Not: typing into a terminal, and the
+    # attributes of a file, which its owner may change without opening it for writing.
+    ("ioctl", 1, (0x5401, 0x5413, 0x541B, 0x5450, 0x5451, 0x802C542A)),
+]
+"""Calls, which argument says what to do, and what alone may be done."""
+
 _NOT_WITH: list[tuple[str, int, tuple[int, ...]]] = [
     # Outliving its parent, being traced, moving its memory map; but a process may hide.
     ("prctl", 0, (_SET_PDEATHSIG, _SET_DUMPABLE, _SET_MM, 0x59616D61)),
-    # Locks and leases, by which two submissions could talk; signals to others through a file's owner.
-    ("fcntl", 1, (6, 7, 8, 10, 15, 37, 38, 1024, 1026)),
-    # Typing into a terminal (TIOCSTI, TIOCLINUX), a file's owner again.
-    ("ioctl", 1, (0x5412, 0x541C, 0x8901, 0x8902)),
 ]
 """Calls, which argument says what to do, and what may not be done."""
 
@@ -344,14 +354,14 @@ _MACHINES = {
         chroot 161 clock_adjtime 305 clock_settime 227 clone 56 clone3 435 connect 42 delete_module 176 execve 59 execveat 322
         fanotify_init 300 fchmod 91 fchmodat 268 fchown 93 fchownat 260 fcntl 72 finit_module 313 flock 73 fork 57
         fremovexattr 199 fsconfig 431 fsetxattr 190 fsmount 432 fsopen 430 fspick 433 futimesat 261 get_robust_list 274
-        init_module 175 inotify_init 253 inotify_init1 294 io_uring_enter 426 io_uring_register 427 io_uring_setup 425
-        ioctl 16 ioperm 173 iopl 172 ioprio_set 251 kcmp 312 kexec_file_load 320 kexec_load 246 keyctl 250 kill 62
-        landlock_add_rule 445 landlock_create_ruleset 444 landlock_restrict_self 446 lchown 94 listen 50 lookup_dcookie 212
-        lremovexattr 198 lsetxattr 189 mbind 237 memfd_create 319 memfd_secret 447 migrate_pages 256 mknod 133 mknodat 259
+        init_module 175 inotify_init 253 inotify_init1 294 io_uring_enter 426 io_uring_register 427 io_uring_setup 425 ioctl 16
+        ioperm 173 iopl 172 ioprio_set 251 kcmp 312 kexec_file_load 320 kexec_load 246 keyctl 250 kill 62 landlock_add_rule 445
+        landlock_create_ruleset 444 landlock_restrict_self 446 lchown 94 listen 50 lookup_dcookie 212 lremovexattr 198
+        lsetxattr 189 mbind 237 memfd_create 319 memfd_secret 447 migrate_pages 256 mincore 27 mknod 133 mknodat 259
         modify_ldt 154 mount 165 mount_setattr 442 move_mount 429 move_pages 279 mq_open 240 mq_unlink 241 msgctl 71 msgget 68
         msgrcv 70 msgsnd 69 name_to_handle_at 303 nfsservctl 180 open_by_handle_at 304 open_tree 428 perf_event_open 298
-        personality 135 pidfd_getfd 438 pidfd_open 434 pidfd_send_signal 424 pivot_root 155 prctl 157 prlimit64 302
-        process_madvise 440 process_mrelease 448 process_vm_readv 310 process_vm_writev 311 ptrace 101 quotactl 179
+        personality 135 pidfd_getfd 438 pidfd_open 434 pidfd_send_signal 424 pivot_root 155 prctl 157 preadv2 327 prlimit64 302
+        process_madvise 440 process_mrelease 448 process_vm_readv 310 process_vm_writev 311 ptrace 101 pwritev2 328 quotactl 179
         quotactl_fd 443 reboot 169 removexattr 197 request_key 249 rt_sigqueueinfo 129 rt_tgsigqueueinfo 297
         sched_setaffinity 203 sched_setattr 314 sched_setparam 142 sched_setscheduler 144 semctl 66 semget 64 semop 65
         semtimedop 220 sendmmsg 307 sendmsg 46 set_mempolicy 238 setdomainname 171 setfsgid 123 setfsuid 122 setgid 106
@@ -365,22 +375,23 @@ _MACHINES = {
         0xC00000B7,
         """
         accept 202 accept4 242 acct 89 add_key 217 adjtimex 171 bind 200 bpf 280 capset 91 chroot 51 clock_adjtime 266
-        clock_settime 112 clone 220 clone3 435 connect 203 delete_module 106 execve 221 execveat 281 fanotify_init 262
-        fchmod 52 fchmodat 53 fchown 55 fchownat 54 fcntl 25 finit_module 273 flock 32 fremovexattr 16 fsconfig 431
-        fsetxattr 7 fsmount 432 fsopen 430 fspick 433 get_robust_list 100 init_module 105 inotify_init1 26 io_uring_enter 426
+        clock_settime 112 clone 220 clone3 435 connect 203 delete_module 106 execve 221 execveat 281 fanotify_init 262 fchmod 52
+        fchmodat 53 fchown 55 fchownat 54 fcntl 25 finit_module 273 flock 32 fremovexattr 16 fsconfig 431 fsetxattr 7
+        fsmount 432 fsopen 430 fspick 433 get_robust_list 100 init_module 105 inotify_init1 26 io_uring_enter 426
         io_uring_register 427 io_uring_setup 425 ioctl 29 ioprio_set 30 kcmp 272 kexec_file_load 294 kexec_load 104 keyctl 219
         kill 129 landlock_add_rule 445 landlock_create_ruleset 444 landlock_restrict_self 446 listen 201 lookup_dcookie 18
-        lremovexattr 15 lsetxattr 6 mbind 235 memfd_create 279 memfd_secret 447 migrate_pages 238 mknodat 33 mount 40
-        mount_setattr 442 move_mount 429 move_pages 239 mq_open 180 mq_unlink 181 msgctl 187 msgget 186 msgrcv 188 msgsnd 189
-        name_to_handle_at 264 nfsservctl 42 open_by_handle_at 265 open_tree 428 perf_event_open 241 personality 92
-        pidfd_getfd 438 pidfd_open 434 pidfd_send_signal 424 pivot_root 41 prctl 167 prlimit64 261 process_madvise 440
-        process_mrelease 448 process_vm_readv 270 process_vm_writev 271 ptrace 117 quotactl 60 quotactl_fd 443 reboot 142
-        removexattr 14 request_key 218 rt_sigqueueinfo 138 rt_tgsigqueueinfo 240 sched_setaffinity 122 sched_setattr 274
-        sched_setparam 118 sched_setscheduler 119 semctl 191 semget 190 semop 193 semtimedop 192 sendmmsg 269 sendmsg 211
-        set_mempolicy 237 setdomainname 162 setfsgid 152 setfsuid 151 setgid 144 setgroups 159 sethostname 161 setns 268
-        setpriority 140 setregid 143 setresgid 149 setresuid 147 setreuid 145 settimeofday 170 setuid 146 setxattr 5 shmat 196
-        shmctl 195 shmget 194 socket 198 socketpair 199 splice 76 swapoff 225 swapon 224 syslog 116 tee 77 tgkill 131
-        tkill 130 umount2 39 unshare 97 userfaultfd 282 utimensat 88 vhangup 58 vmsplice 75
+        lremovexattr 15 lsetxattr 6 mbind 235 memfd_create 279 memfd_secret 447 migrate_pages 238 mincore 232 mknodat 33
+        mount 40 mount_setattr 442 move_mount 429 move_pages 239 mq_open 180 mq_unlink 181 msgctl 187 msgget 186 msgrcv 188
+        msgsnd 189 name_to_handle_at 264 nfsservctl 42 open_by_handle_at 265 open_tree 428 perf_event_open 241 personality 92
+        pidfd_getfd 438 pidfd_open 434 pidfd_send_signal 424 pivot_root 41 prctl 167 preadv2 286 prlimit64 261
+        process_madvise 440 process_mrelease 448 process_vm_readv 270 process_vm_writev 271 ptrace 117 pwritev2 287 quotactl 60
+        quotactl_fd 443 reboot 142 removexattr 14 request_key 218 rt_sigqueueinfo 138 rt_tgsigqueueinfo 240
+        sched_setaffinity 122 sched_setattr 274 sched_setparam 118 sched_setscheduler 119 semctl 191 semget 190 semop 193
+        semtimedop 192 sendmmsg 269 sendmsg 211 set_mempolicy 237 setdomainname 162 setfsgid 152 setfsuid 151 setgid 144
+        setgroups 159 sethostname 161 setns 268 setpriority 140 setregid 143 setresgid 149 setresuid 147 setreuid 145
+        settimeofday 170 setuid 146 setxattr 5 shmat 196 shmctl 195 shmget 194 socket 198 socketpair 199 splice 76 swapoff 225
+        swapon 224 syslog 116 tee 77 tgkill 131 tkill 130 umount2 39 unshare 97 userfaultfd 282 utimensat 88 vhangup 58
+        vmsplice 75
         """,
     ),
 }

@@ -22,8 +22,7 @@ from ... import answers
 from ..answer import Complaint, LocalAnswer, complaint_about
 from . import confine, wire
 
-_NOTICES_LIMIT, _FUNCTIONS_LIMIT = 100, 1000
-_NOTICE_LIMIT, _NAME_LIMIT, _REJECTED_LIMIT = 600, 100, 2000
+_REJECTED_LIMIT = 2000
 _MEGABYTE = 1 << 20
 _PRELOADED = (
     *("IPython.display", "ipywidgets", "matplotlib.pyplot", "pgcourse.algorithms.reinforce", "pgcourse.budget"),
@@ -176,7 +175,7 @@ class _Runner:
                 reply = {"result": self._do(header, wire.Unpacker(body), body, packer)}
             except Complaint as complaint:
                 packer = wire.Packer()
-                reply = {"complaint": [complaint.status, complaint.message, complaint.kind, complaint.line]}
+                reply = {"complaint": _told(complaint)}
             except BaseException as error:
                 packer = wire.Packer()
                 reply = {"complaint": _last_words(error)}
@@ -225,8 +224,9 @@ class _Runner:
         except ValueError as problem:
             return {"rejected": str(problem)[:_REJECTED_LIMIT]}
         self._functions = found.functions
-        names = [name for name in found.functions if len(name) <= _NAME_LIMIT][:_FUNCTIONS_LIMIT]
-        return {"functions": names, "notices": [notice[:_NOTICE_LIMIT] for notice in found.notices[:_NOTICES_LIMIT]]}
+        names = [name for name in found.functions if len(name) <= wire.NAME_LIMIT][: wire.FUNCTIONS_LIMIT]
+        notices = [notice[: wire.NOTICE_LIMIT] for notice in found.notices[: wire.NOTICES_LIMIT]]
+        return {"functions": names, "notices": notices}
 
     def _lift(self, name: str, first: torch.Tensor, *rest) -> tuple:
         """Values and gradients for all replicas at once: of the sum, since no replica's value depends on another's input."""
@@ -238,11 +238,15 @@ class _Runner:
         return values.detach(), gradient
 
 
+def _told(complaint: Complaint) -> list:
+    """A complaint as it is sent: no longer than a frame may be, whatever names and defaults the student's function has."""
+    return [complaint.status, complaint.message[: wire.TEXT_LIMIT], complaint.kind[: wire.NAME_LIMIT], complaint.line]
+
+
 def _last_words(error: BaseException) -> list:
     """A complaint about what was raised outside the student's function: while its definitions ran, or its gradient."""
     try:
-        complaint = complaint_about(error)
-        return [complaint.status, complaint.message, complaint.kind, complaint.line]
+        return _told(complaint_about(error))
     except BaseException:  # no memory is left, or the error's own text raises
         return ["error", "Your function raised an exception that cannot be shown.", "", 0]
 

@@ -20,7 +20,10 @@ BODY_LIMIT = 64 << 20
 """Bytes."""
 _LENGTHS = struct.Struct("<II")
 _AXES_LIMIT = 16
-_TEXT_LIMIT = 20_000
+TEXT_LIMIT = 20_000
+NOTICES_LIMIT, NOTICE_LIMIT = 100, 600
+FUNCTIONS_LIMIT, NAME_LIMIT = 1000, 100
+"""How many of each there may be, and characters of one."""
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -83,7 +86,7 @@ class Packer:
         if isinstance(value, tuple):
             kind = value.kind if isinstance(value, Several) else "tuple"
             return {kind: [self.pack(part) for part in value]}
-        return {"opaque": describe(value)}
+        return {"opaque": describe(value)[:TEXT_LIMIT]}
 
     def _tensor(self, tensor: Tensor) -> dict:
         dtype = str(tensor.dtype).removeprefix("torch.")
@@ -124,13 +127,13 @@ class Unpacker:
             raise Forged("no value")
         if kind in ("tuple", "list") and type(content) is list and len(content) <= PARTS_LIMIT:
             return Several.of(kind, [self.unpack(part, depth + 1) for part in content])
-        if type(content) is not str or len(content) > _TEXT_LIMIT:
+        if type(content) is not str or len(content) > TEXT_LIMIT:
             raise Forged("no value")
         if kind == "opaque":
             return Opaque(clean(content, 200))
         try:
-            if kind == "integer" and len(content) <= INTEGER_BITS:
-                return int(content)
+            if kind == "integer" and len(content) <= INTEGER_BITS and (number := int(content)).bit_length() <= INTEGER_BITS:
+                return number
             if kind == "float":
                 return float.fromhex(content)
         except (ValueError, OverflowError):
@@ -158,8 +161,15 @@ class Unpacker:
         return torch.frombuffer(bytearray(content), dtype=dtype).reshape(shape)
 
 
-def text(value: Any, limit: int = _TEXT_LIMIT) -> str:
+def text(value: Any, limit: int = TEXT_LIMIT) -> str:
     """A string out of a header, fit to be shown. Raises Forged for anything else."""
     if type(value) is not str:
         raise Forged("no text")
     return clean(value, limit)
+
+
+def texts(value: Any, count: int, limit: int) -> tuple[str, ...]:
+    """A list of strings out of a header, as ``text``. Raises Forged for anything else, and for more than ``count``."""
+    if type(value) is not list or len(value) > count:
+        raise Forged("no list")
+    return tuple(text(each, limit) for each in value)

@@ -210,7 +210,10 @@ def _view(system: tuple[str, ...]) -> dict[Path, bool]:
     program = Path(sys.executable).resolve().parent
     python = (program, sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), *_site_folders())
     shown = [Path(path).resolve() for path in (*system, *python) if os.path.exists(path)]
-    hidden = [path.resolve() for path in (package, course_folder(), *(Path(place) / "pgcourse" for place in _site_folders()))]
+    courses = [package, course_folder(), *(Path(place) / "pgcourse" for place in _site_folders())]
+    for prefix in {"/usr", "/usr/local", sys.prefix, sys.base_prefix}:  # and where another interpreter has the course
+        courses += Path(prefix).glob("lib*/python*/*-packages/pgcourse")
+    hidden = [path.resolve() for path in courses]
     places = {**dict.fromkeys(shown, True), **dict.fromkeys(filter(Path.is_dir, hidden), False)}
     ordered = sorted(places, key=lambda path: len(path.parts))
     return {path: places[path] for path in ordered if places[path] != _around(path, places)}
@@ -628,7 +631,8 @@ class Session:
                 raise wire.Forged("no list of functions")
             if "rejected" in result:
                 raise Rejected(wire.text(result["rejected"]))
-            self.functions, self.notices = (_texts(result.get(key)) for key in ("functions", "notices"))
+            self.functions = wire.texts(result.get("functions"), wire.FUNCTIONS_LIMIT, wire.NAME_LIMIT)
+            self.notices = wire.texts(result.get("notices"), wire.NOTICES_LIMIT, wire.NOTICE_LIMIT)
 
     def request(
         self, header: dict, parts: Sequence[bytes], seconds: float, answer: "RemoteAnswer | None" = None
@@ -793,13 +797,7 @@ def _complaint(told: Any) -> Complaint:
     if type(told) is not list or len(told) != 4 or told[0] not in _STATUSES or type(told[3]) is not int:
         raise wire.Forged("no complaint")
     status, message, kind, line = told
-    return Complaint(status, wire.text(message), wire.text(kind, 100), line if 0 <= line < 100_000 else 0)
-
-
-def _texts(told: Any) -> tuple[str, ...]:
-    if type(told) is not list:
-        raise wire.Forged("no list")
-    return tuple(wire.text(each) for each in told)
+    return Complaint(status, wire.text(message), wire.text(kind, wire.NAME_LIMIT), line if 0 <= line < 100_000 else 0)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -827,7 +825,7 @@ class RemoteAnswer(Answer):
 
     def gradient(self, inputs, wrt):
         value, *gradients = self._expect({"do": "gradient", "wrt": list(wrt)}, inputs, 1 + len(wrt))
-        if value.ndim or any(found.shape != inputs[place].shape for found, place in zip(gradients, wrt, strict=True)):
+        if value.ndim or not value.is_floating_point() or not all(map(_belongs, gradients, [inputs[place] for place in wrt])):
             raise self._session.tampering()
         return value, tuple(gradients)
 
@@ -847,7 +845,9 @@ class RemoteAnswer(Answer):
     def all_gradients(self, inputs: Sequence) -> tuple[Tensor, Tensor]:
         """Values [R] and gradients with respect to the first input [R, ...], for all replicas."""
         values, gradients = self._expect({"do": "lifted"}, inputs, 2)
-        if values.shape != inputs[0].shape[:1] or gradients.shape != inputs[0].shape:
+        if not values.is_floating_point() or not _belongs(gradients, inputs[0]):
+            raise self._session.tampering()
+        if values.shape != inputs[0].shape[:1]:
             raise Complaint("failed", "Called for several learners at once, your function returns something of another shape.")
         return values, gradients
 
@@ -880,6 +880,11 @@ class RemoteAnswer(Answer):
 
     def _request(self, header: dict, parts: Sequence[bytes], seconds: float) -> tuple[Any, bytes]:
         return self._session.request({**header, "name": self._name}, parts, seconds, self)
+
+
+def _belongs(gradient: Tensor, x: Tensor) -> bool:
+    """Whether it can be a gradient with respect to x."""
+    return gradient.shape == x.shape and gradient.dtype == x.dtype
 
 
 class _ThroughAll(torch.autograd.Function):
