@@ -34,9 +34,9 @@ torch.set_default_dtype(torch.float64)  # every number below is compared with an
 # ## The game, with its blueprint
 #
 # As in lecture 03 you aim at $\theta$ (two numbers, metres across and up), your hand shakes with spread $\sigma$, and
-# the dart lands at $x$. But the discs have soft edges now: within some twenty centimetres a disc fades from one point
-# to none. So $f(x)$, the points, is a smooth function, and you have its formula. (Some sources write $\rho$ or $r$ for
-# $f$, and call $x$ an action $a$.)
+# the dart lands at $x$. But the discs have soft edges now: each pays half a point on its rim, 0.73 twenty centimetres
+# inside and 0.27 twenty centimetres outside. So $f(x)$, the points, is a smooth function, and you have its formula. (Some
+# sources write $\rho$ or $r$ for $f$, and call $x$ an action $a$.)
 
 # %%
 SPREAD = 0.6  # sigma, metres
@@ -44,7 +44,7 @@ theta = torch.tensor([-1.0, -0.6])  # where we aim
 
 
 def points(x, edge=0.2):
-    """f, [..., 2] -> [...]: three discs, each fading out over an edge so wide (metres)."""
+    """f, [..., 2] -> [...]: three discs, each fading out around its rim; edge: how gently (metres)."""
     inside = [radius - x.norm(dim=-1) for radius in (0.5, 1.0, 1.5)]  # metres to the rim
     if edge == 0:
         return sum((depth > 0).to(x.dtype) for depth in inside)
@@ -54,18 +54,18 @@ def points(x, edge=0.2):
 # %% [markdown]
 # ## The whole lecture in one picture
 #
-# Two arrows for each dart. Blue is lecture 03's: away from your aim, as long as what the dart was paid. Orange is new:
-# uphill on the board, as steep as it is where the dart stuck. Each colour's average estimates the same gradient
-# (black).
+# Two arrows for each dart. Blue is lecture 03's, $f(x)\,(x - \theta)/\sigma^2$: away from your aim, the longer the more
+# the dart was paid. Orange is new: the slope of the board where the dart stuck. The average of either colour estimates the
+# same gradient (black).
 
 # %%
 caption = "Where the board is smooth, slopes tell the gradient with far less noise. Where it jumps they tell nothing at all."
 widgets.movable(partial(figures_11.two_ways, points=points), **figures_11.TWO_WAYS, caption=caption)
 
 # %% [markdown]
-# Three things to try. Slide *spread* down: blue explodes, orange calms down. Slide *edge* down step by step: the orange
-# cloud widens, because slopes get rare and steep. And set *edge* to 0, lecture 03's board: every orange arrow is gone,
-# all 300 averages agree on zero, and the truth is elsewhere. By the end you will know why.
+# Three things to try. Slide *spread* down: which cloud calms down? Slide *edge* down step by step: the orange cloud
+# widens, because slopes get rare and steep. And set *edge* to 0, lecture 03's board: every orange arrow is gone, all 300
+# averages agree on zero, and the truth is elsewhere. By the end you will know why.
 
 # %% [markdown]
 # ## 1. Without any noise
@@ -166,9 +166,10 @@ for name, J in places.items():
 def compare(name, estimates, truth):
     """Mean over replicas [16, ...], its 95 % interval (Student's t), and the truth."""
     half_width = 2.13 * estimates.std(0) / len(estimates) ** 0.5
-    numbers = torch.stack([estimates.mean(0), half_width, truth.expand_as(half_width)], -1)
-    for mean, half, true in numbers.reshape(-1, 3):
-        print(f"{name:30s} {mean:8.4f} ± {half:.4f}   exact {true:8.4f}")
+    numbers = torch.stack([estimates.mean(0), half_width, truth.expand_as(half_width)], -1).reshape(-1, 3)
+    for i, (mean, half, true) in enumerate(numbers):
+        row = f"{name} [{i}]" if len(numbers) > 1 else name
+        print(f"{row:32s} {mean:8.4f} ± {half:.4f}   exact {true:8.4f}")
 
 
 gradient = torch.func.grad(places["in the density"])(full)
@@ -183,11 +184,13 @@ compare("slope sigma z: by log sigma", (slope * SPREAD * z).mean(1), gradient[2:
 compare("score function: by the aim", (points(x)[..., None] * z / SPREAD).mean(1), gradient[:2])
 
 # %% [markdown]
-# Both are right on average; the interval of the pathwise estimate is the narrower one, on the same darts.
+# (`[0]` is across, `[1]` up.) Both are right on average; the interval of the pathwise estimate is the narrower one, on
+# the same darts.
 #
-# *When may the gradient go inside?* When $f(g(\theta, z))$ is **continuous** in $\theta$ for (almost) every $z$, has a
-# slope except at isolated places, and that slope is bounded, for all $\theta$ nearby, by something whose mean is
-# finite. A bend in $f$ is allowed. A jump is not: turn 10.
+# *When may the gradient go inside?* When two things hold for almost every $z$: $f(g(\theta, z))$ has a slope at our
+# $\theta$; and between any two places near it changes by at most $M(z)$ times their distance, where $M(z)$ has a finite
+# mean. A bend in $f$ is allowed, since hardly any $z$ hits it. A jump breaks the second condition, however rarely it is
+# hit: turn 10.
 
 # %% [markdown]
 # ## 4. What each of them looks at
@@ -235,7 +238,8 @@ widgets.movable(
 
 # %% [markdown]
 # By (11.4) the derivative by an entry $L_{ij}$ is $\mathbb E[\partial f/\partial x_i\; z_j]$. Check covariance and
-# gradient, the latter against quadrature:
+# gradient, the latter against quadrature (a weighted sum of $f$ over a grid chosen for the Gaussian, here of 80 by 80
+# places):
 
 # %%
 L = torch.tensor([[0.6, 0.0], [0.5, 0.3]])
@@ -251,15 +255,8 @@ for i, j in ((0, 0), (1, 0), (1, 1)):
 # %% [markdown]
 # ## 6. How noisy, exactly
 #
-# For one number $x \sim N(\mu, \sigma^2)$ and $f(x) = x^2$ everything can be computed: $J = \mu^2 + \sigma^2$, its
-# slope by $\mu$ is $2\mu$, and one sample's estimates of it have the variances
-#
-# $$\text{pathwise: } 4\sigma^2, \qquad \text{score function: } \frac{\mu^4 + 14\mu^2\sigma^2 + 15\sigma^4}{\sigma^2}. \tag{11.7}$$
-#
-# The first is the variance of $2x$. The second is $\mathbb E[x^4 z^2]/\sigma^2 - 4\mu^2$ with $x = \mu + \sigma z$, and
-# $\mathbb E[z^2], \mathbb E[z^4], \mathbb E[z^6] = 1, 3, 15$. In code, `Expectation(law, value)` is the objective
-# $\mathbb E_{x \sim \text{law}(\theta)}[\text{value}(x)]$, and every estimator is called `estimator(objective, theta,
-# noise)`.
+# For one number $x \sim N(\mu, \sigma^2)$ and $f(x) = x^2$ everything can be computed: $J = \mu^2 + \sigma^2$, and its
+# slope by $\mu$ is $2\mu$. One sample's estimates of that slope are $2x$ (pathwise) and $x^2 z/\sigma$ (score function).
 
 # %%
 widgets.predict(
@@ -270,6 +267,15 @@ widgets.predict(
         "Pathwise grows, the score function's shrinks",
     ],
 )
+
+# %% [markdown]
+# The variances are
+#
+# $$\text{pathwise: } 4\sigma^2, \qquad \text{score function: } \frac{\mu^4 + 14\mu^2\sigma^2 + 15\sigma^4}{\sigma^2}. \tag{11.7}$$
+#
+# The second is $\mathbb E[x^4 z^2]/\sigma^2 - 4\mu^2$ with $x = \mu + \sigma z$, and $\mathbb E[z^2], \mathbb E[z^4],
+# \mathbb E[z^6] = 1, 3, 15$. Let us measure them. In code, `Expectation(law, value)` is the objective $\mathbb E_{x \sim
+# \text{law}(\theta)}[\text{value}(x)]$, and every estimator is called `estimator(objective, theta, noise)`.
 
 # %%
 mu, sigma = 0.8, 2.0 ** torch.arange(-5, 3)
@@ -291,20 +297,19 @@ computed = {"pathwise": 4 * sigma**2, "score function": (mu**4 + 14 * mu**2 * si
 # %%
 picture, ax = plots.figure(8, 4.4)
 figures_11.against(ax, sigma, measured, computed)
-ax.set(xlabel="spread, sigma", ylabel="variance of one sample's estimate")
-plots.show(picture, "The surer the policy, the noisier its score and the quieter its path (rings: closed form).")
+ax.set(xlabel="spread, sigma", ylabel="variance of one estimate")
+plots.show(picture, "The surer the policy, the noisier its score and the quieter its path.")
 
 # %% [markdown]
-# The score is $z/\sigma$: with a tiny shake it compares payments that hardly differ, and divides by that tiny shake. The
+# (Rings are (11.7), lines the means over sixteen replicas; their 95 % bands are hardly wider than the lines.) The score is
+# $z/\sigma$: with a tiny shake it compares payments that hardly differ, and divides by that tiny shake. The
 # pathwise estimate needs no comparison. At $\sigma = 0$ it is (11.1), backpropagation, and exact.
 
 # %% [markdown]
-# ## 7. Many dimensions, and steep slopes
+# ## 7. Many dimensions, and a ripple
 #
-# Now $f(x) = \sum_i x_i^2$ in $d$ dimensions. Each pathwise coordinate sees its own slope and has variance $4\sigma^2$
-# as before. Each score $z_i/\sigma$ is multiplied by the *whole* of $f = S + x_i^2$, where $S$, the others' part, grows
-# with $d$ and has nothing to do with $z_i$. So at $\sigma = 1$ its variance is $\mathbb E[S^2] + 2\,\mathbb E[S]\,\mathbb
-# E[x_i^2 z_i^2] + \mathbb E[x_i^4 z_i^2] - 4\mu^2$, and the first term grows as $d^2$.
+# Now $f(x) = \sum_i x_i^2$ in $d$ dimensions, with $\sigma = 1$ and every $\mu_i = 0.8$. The gradient has $d$ numbers; the
+# squared error of an estimate adds up over them.
 
 # %%
 widgets.predict(
@@ -315,6 +320,12 @@ widgets.predict(
         "Pathwise not at all; the score function 64 times",
     ],
 )
+
+# %% [markdown]
+# Each pathwise coordinate sees its own slope and has variance 4, as before. Each score $z_i$ is multiplied by the *whole*
+# of $f = S + x_i^2$, where $S$, the others' part, grows with $d$ and has nothing to do with $z_i$. So its variance is
+# $\mathbb E[S^2] + 2\,\mathbb E[S]\,\mathbb E[x_i^2 z_i^2] + \mathbb E[x_i^4 z_i^2] - 4\mu^2$; the first term grows as
+# $d^2$, and there are $d$ coordinates.
 
 # %%
 d = 2 ** torch.arange(7)
@@ -335,23 +346,23 @@ own = mu**4 + 18 * mu**2 + 15  # E[x_i^4 z_i^2]
 each = variance_of_S + S**2 + 2 * S * (mu**2 + 3) + own - 4 * mu**2
 picture, ax = plots.figure(8, 4.4)
 figures_11.against(ax, d, measured, {"pathwise": 4 * d, "score function": d * each})
-ax.set(xlabel="dimensions, d", ylabel="squared error of one sample's estimate")
+ax.set(xlabel="dimensions, d", ylabel="squared error of one estimate")
 plots.show(picture, "Pathwise noise grows as d, the score function's as d cubed: f drowns out each coordinate's own share.")
 
 # %% [markdown]
-# Is the pathwise estimate always the quieter one, then? The score function suffers when $f$ is *large*, the pathwise
-# estimate when $f$ is *steep*. So make a payment that is small and steep: a ripple, $f(x) = \sin(kx)$.
+# Is the pathwise estimate always the quieter one, then? Try a payment that is small and steep: a ripple, $f(x) =
+# \sin(kx)$.
 
 # %%
 waves = torch.tensor([0.5, 1, 2, 4, 8])  # k, radians per unit of x
 measured = {name: torch.stack([variance(e, 1.0, lambda x, k=k: (k * x).sin()) for k in waves], 1) for name, e in both.items()}
 picture, ax = plots.figure(8, 4)
 figures_11.against(ax, waves, measured)
-ax.set(xlabel="how fine the ripple is, k", ylabel="variance of one sample's estimate")
+ax.set(xlabel="how fine the ripple is, k", ylabel="variance of one estimate")
 plots.show(picture, "On a fine ripple slopes are steep and cancel: here the score function is the quieter one.")
 
 # %% [markdown]
-# Keep that picture. A payment that is rough on the scale of $\sigma$ makes slopes useless; turn 11 meets one that gets
+# The score function suffers when $f$ is *large*, the pathwise estimate when $f$ is *steep*. A payment that is rough on the scale of $\sigma$ makes slopes useless; turn 11 meets one that gets
 # rougher by itself.
 
 # %% [markdown]
@@ -463,7 +474,7 @@ for name, estimator in both.items():
 # The best controller of such a world is known too: Riccati's equation gives its gains and its return. Two sets of sixteen
 # learners start from $K = (0.2, 0.2)$ and take steps of the same length, 0.05. The ones step along their pathwise gradient,
 # from 8 episodes a step; the others along their score function, and get sixteen times as many, 128. (We judge a gain by the
-# exact return of its controller without noise.)
+# exact return of its controller without noise in the action.)
 
 # %%
 widgets.predict(
@@ -496,9 +507,9 @@ def value(K):
 paths = {"score function": train(gradients.likelihood_ratio, 128), "pathwise": train(gradients.pathwise, 8)}
 best = exact.riccati(env)
 optimum = -(torch.trace(best.cost[0]) + best.constant[0])  # starts are standard normal
-lost = {name: (1 - value(path) / optimum).abs().T for name, path in paths.items()}
-for name, share in lost.items():
-    print(f"{name:15s} at the end misses the best return by {share[:, -1].mean():.1%}")
+extra = {name: (value(path) / optimum - 1).T for name, path in paths.items()}  # all returns are costs, below zero
+for name, share in extra.items():
+    print(f"{name:15s} costs {share[:, -1].mean():.1%} more than Riccati at the end")
 print(
     "Riccati's first gain",
     best.gain[0, 0].numpy().round(2),
@@ -508,7 +519,7 @@ print(
 
 # %%
 last = len(paths["pathwise"]) - 1
-draw = partial(figures_11.gains, value=value, best=best.gain[0, 0], paths=paths, lost=lost, step=last)
+draw = partial(figures_11.gains, value=value, best=best.gain[0, 0], paths=paths, extra=extra, step=last)
 widgets.movable(
     draw,
     size=(8.4, 5.2),
@@ -525,10 +536,10 @@ widgets.movable(
 # (lecture 17).
 
 # %% [markdown]
-# ## 10. Where it is wrong
+# ## 10. A fence
 #
 # Throw a ball at 45 degrees, at speed $v \sim N(\theta, 0.5^2)$, toward a fence 3 m away and 1 m high. It comes down
-# after $v^2/10$ metres, if nothing is in the way; if it hits the fence it drops at its foot. At 3 m it is $3 - 90/v^2$
+# after $v^2/10$ metres (gravity is 10 m/s²), if nothing is in the way; if it hits the fence it drops at its foot. At 3 m it is $3 - 90/v^2$
 # metres high, so clearing the fence takes $v^2 > 45$: there the payment, the distance, **jumps** from 3 to 4.5 m.
 
 
@@ -571,9 +582,10 @@ missing = 1.5 * speed.law(aim).log_prob(torch.tensor([clears])).exp()
 print(f"height of the jump times density there {missing:.4f}; pathwise plus that {estimates.mean() + missing:.4f}")
 
 # %% [markdown]
-# It converges, nicely and quickly, to a wrong number. What is missing? The density depends on $x - \theta$ only, so
-# $\partial p_\theta/\partial\theta = -\partial p_\theta/\partial x$. Put that into $\int f\, \nabla_\theta\, p_\theta\,
-# dx$ and integrate by parts on each piece between the jumps $x_j$: every piece leaves its two ends behind.
+# It converges, nicely and quickly, to a wrong number. What is missing? The density of $x$, here the speed, depends on
+# $x - \theta$ only, so $\partial p_\theta/\partial\theta = -\partial p_\theta/\partial x$. Put that into $\int f\,
+# \nabla_\theta\, p_\theta\, dx$ and integrate by parts on each piece between the jumps $x_j$: every piece leaves its
+# two ends behind. ($f(x_j^-)$ and $f(x_j^+)$ are the values on the left and on the right of a jump.)
 #
 # $$\nabla_\theta\, \mathbb E[f] = \underbrace{\mathbb E[f'(x)]}_{\text{pathwise}} + \sum_j \big(f(x_j^+) - f(x_j^-)\big)\, p_\theta(x_j) \tag{11.10}$$
 #
@@ -592,31 +604,32 @@ except ValueError as problem:
     print(problem)
 
 # %% [markdown]
-# ## 11. Where it explodes
+# ## 11. Two pendulums
 #
-# A double pendulum: two rods, a motor in the axle. Its physics is perfectly smooth. Eight of them start within a thousandth
-# of a radian; the motor is off.
+# A double pendulum: two rods, a motor in the axle. Its physics is perfectly smooth. We let it go low, and we let it go
+# high; each time eight of them start within a thousandth of a radian. The motor is off.
 
 # %%
 starts = {
-    "let go hanging, nearly": DoublePendulum(start=(math.pi - 0.3, math.pi - 0.3)),
+    "let go low": DoublePendulum(start=(math.pi - 0.3, math.pi - 0.3)),
     "let go high": DoublePendulum(start=(1.0, 1.0)),
 }
 picture, axes = plots.figure(8.4, 3.8, columns=2, sharey=True)
 figures_11.fan(axes, starts)
 plots.show(
-    picture, "Hanging, they stay together. Swinging high, a thousandth of a radian decides everything after some seconds."
+    picture, "Let go low, they stay together. Let go high, a thousandth of a radian decides everything after some seconds."
 )
 
 # %% [markdown]
 # Neighbours part exponentially: that is **chaos**. The factors $\partial F/\partial s$ in (11.9) are what drives them
 # apart, and $ds_t/d\theta$ contains products of up to $t$ of them. Now the motor gives torque $\theta + z_t$, with $z_t
-# \sim N(0, 1)$, and is paid the height of the lower mass at every step. What do one episode's estimates of
-# $\nabla_\theta J$ scatter by?
+# \sim N(0, 1)$ and $\theta = 0$, and every step pays the height of the lower mass (less a thousandth of the squared
+# torque). How far do estimates of $\partial J/\partial\theta$ scatter, each from one episode? The score function gets
+# some help: from every reward we subtract its mean over other episodes, a *baseline* (lecture 05).
 
 # %%
 widgets.predict(
-    "From 2 to 10 seconds, for the pendulum that swings high: how much wider do the pathwise estimates scatter?",
+    "From 2 to 10 seconds, for the pendulum let go high: how much wider do the pathwise estimates scatter?",
     [
         "About 5 times: five times as many terms",
         "About 1000 times",
@@ -625,16 +638,16 @@ widgets.predict(
 )
 
 # %%
-steps = budget.choose(200, 60)
+steps = budget.choose(200, 100)
 spread = figures_11.spread_by_horizon(starts, scale=1.0, episodes=32, steps=steps)
 seconds = 0.05 * torch.arange(1, steps + 1)
 for start, measured in spread.items():
     for name, deviation in measured.items():
         early, late = deviation.mean(0)[[39, -1]]
-        print(f"{start:34s} {name:15s} {early:9.2f} at 2 s {late:12.2f} at {seconds[-1]:.0f} s")
+        print(f"{start:12s} {name:15s} {early:9.2f} at 2 s {late:12.2f} at {seconds[-1]:.0f} s")
 
 # %%
-picture, axes = plots.figure(8.4, 4.4, columns=2, sharey=True)
+picture, axes = plots.figure(8.4, 4.8, columns=2, sharey=True)
 figures_11.horizons(axes, seconds, spread)
 plots.show(
     picture,
@@ -664,7 +677,7 @@ plots.show(picture, "To move a bell to the right: take payments drawn on the rig
 # %% [markdown]
 # For the mean of a Gaussian the slope of the density is $\frac{x - \mu}{\sigma^2}\,p_\mu(x)$. At $x = \mu \pm \sigma w$
 # that is $\pm\, c\; w e^{-w^2/2}/\sigma$ with $c = 1/(\sigma\sqrt{2\pi})$, and $w e^{-w^2/2}$ is a density on $w > 0$:
-# that of a Weibull (or Rayleigh) variable $W$, the length of two normal numbers. So
+# that of a Weibull (or Rayleigh) variable $W$, the length of a vector of two standard normal numbers. So
 #
 # $$\frac{\partial}{\partial\mu} \mathbb E[f] = \frac{1}{\sigma\sqrt{2\pi}}\; \mathbb E\big[f(\mu + \sigma W) - f(\mu - \sigma W)\big] \tag{11.12}$$
 #
@@ -679,7 +692,8 @@ plots.show(picture, "To move a bell to the right: take payments drawn on the rig
 mu, sigma, tries = 0.8, 1.3, budget.choose(20_000, 5000)
 bell = Expectation(lambda mu: distributions.Normal(mu, torch.full_like(mu, math.log(sigma))), lambda x: x[..., 0] ** 2)
 rng, at = Rng(range(16), dtype=torch.float64), torch.full((16, tries, 1), mu)
-one, three = rng.normal(tries, 1, 1, 1), rng.normal(tries, 2, 1, 1, 3)
+one = rng.normal(tries, 1, 1, 1)
+three = rng.normal(tries, 2, 1, 1, 3)  # on either side: one for x itself (where others are moved), two for W
 scatter = {
     "score function": gradients.likelihood_ratio(bell, at, one),
     "pathwise": gradients.pathwise(bell, at, one),
@@ -751,12 +765,12 @@ compare("state cut", gradients.pathwise(cut, K.expand(16, 2), noise), truth[0, 0
 
 # %%
 z = Rng(range(16), dtype=torch.float64).normal(1, 1000, 2)
-bell = distributions.Normal(torch.zeros(2), torch.full((2,), math.log(SPREAD)))
+log_spread = torch.full((2,), math.log(SPREAD))
 
 
 def effort(draw):
     """Points less effort, of darts drawn one way or the other."""
-    return lambda at, z: points(draw(distributions.Normal(at, bell.log_std), z)) - at.square().sum(-1) / 10
+    return lambda at, z: points(draw(distributions.Normal(at, log_spread), z)) - at.square().sum(-1) / 10
 
 
 right = effort(lambda dart, z: dart.rsample(z))
@@ -818,5 +832,7 @@ widgets.quiz(quizzes.LECTURE_11)
 #   stochastic value gradients", *NIPS*. (11.8) and (11.9).
 # - S. Mohamed, M. Rosca, M. Figurnov and A. Mnih (2020), "Monte Carlo gradient estimation in machine learning",
 #   *Journal of Machine Learning Research* 21(132), 1-62. All three estimators, their conditions, and (11.11).
+# - H. J. T. Suh, M. Simchowitz, K. Zhang and R. Tedrake (2022), "Do differentiable simulators give better policy
+#   gradients?", *ICML*. Jumps, and stiff contacts: turn 10.
 # - P. Parmas, C. E. Rasmussen, J. Peters and K. Doya (2018), "PIPPS: Flexible model-based policy search robust to the
 #   curse of chaos", *ICML*. Turn 11.

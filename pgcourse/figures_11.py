@@ -99,23 +99,24 @@ def correlated(axes: Sequence[Axes], correlation: float = 0.8) -> None:
     factor = torch.linalg.cholesky(covariance)
     turn = torch.linspace(0, 2 * math.pi, 100, dtype=noise.dtype)
     circle = torch.stack([turn.cos(), turn.sin()], 1)
-    for ax, matrix, title in zip(axes, (torch.eye(2).to(noise), factor), ("noise z", "sample x = L z"), strict=True):
+    for ax, matrix, name in zip(axes, (torch.eye(2).to(noise), factor), ("noise, z", "sample, x = L z"), strict=True):
         places = noise @ matrix.T
         ax.scatter(*places.T, c=noise[:, 0], cmap="cividis", s=14)
-        for radius in (1, 2):
-            ax.plot(*(radius * circle @ matrix.T).T, color=COLORS["exact"], linewidth=1.6)
-        ax.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", title=title)
-    axes[1].text(
-        -3, 2.6, f"L = [{factor[0, 0]:.2f}  {factor[0, 1]:.2f}]\n      [{factor[1, 0]:.2f}  {factor[1, 1]:.2f}]", va="top"
-    )
+        for radius, label in ((1, "1 and 2 spreads"), (2, None)):
+            ax.plot(*(radius * circle @ matrix.T).T, color=COLORS["exact"], linewidth=1.6, label=label)
+        ax.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", title=name)
+        ax.set(xlabel="first coordinate", ylabel="second coordinate")
+        plots.legend(ax, loc="lower right")
+    rows = "\n".join(f"{name}[{row[0]:5.2f} {row[1]:5.2f}]" for name, row in zip(("L = ", "    "), factor, strict=True))
+    axes[1].text(-3, 3, rows, va="top", family="monospace", bbox={"color": "white", "alpha": 0.85})
 
 
 def against(ax: Axes, x: Tensor, measured: Mapping[str, Tensor], computed: Mapping[str, Tensor] | None = None) -> None:
     """Something measured of both estimators against x [X], on logarithmic axes: name -> [replica, X]; rings: computed [X]."""
     for name, values in measured.items():
         plots.band(ax, x, values, label=name, color=WAYS[name], thin=False)
-    for rings in (computed or {}).values():
-        ax.plot(x, rings, "o", color=COLORS["exact"], fillstyle="none", markersize=10, zorder=4)
+    for label, rings in zip(["closed form", *[None] * len(measured)], (computed or {}).values(), strict=False):
+        ax.plot(x, rings, "o", color=COLORS["exact"], fillstyle="none", markersize=10, zorder=4, label=label)
     ax.set(xscale="log", yscale="log")
     ticks = x.tolist()
     ax.set_xticks(ticks, [f"{each:.3g}" for each in ticks])
@@ -128,10 +129,10 @@ def gains(
     value: Callable[[Tensor], Tensor],
     best: Float[Tensor, "2"],
     paths: Mapping[str, Float[Tensor, "step replica 2"]],
-    lost: Mapping[str, Float[Tensor, "replica step"]],
+    extra: Mapping[str, Float[Tensor, "replica step"]],
     step: int = 0,
 ) -> None:
-    """Left the gains of all learners on the exact return, up to ``step``; right the share of the best return they lose.
+    """Left the gains of all learners on the exact return, up to ``step``; right their extra cost, as a share of the best cost.
 
     value: gains [..., 2] -> exact return [...]; best: the gain to be marked.
     """
@@ -148,12 +149,12 @@ def gains(
     left.plot(*best, "*", color=COLORS["exact"], markersize=18, label="Riccati's first gain")
     left.set(xlabel="gain of the position", ylabel="gain of the velocity", title=f"After {step} updates")
     plots.legend(left, **figures.BELOW)
-    for name, share in lost.items():
+    for name, share in extra.items():
         plots.band(right, range(step + 1), share[:, : step + 1], label=name, color=WAYS[name], thin=False)
-    final = next(iter(lost.values()))
-    most, least = max(float(s.max()) for s in lost.values()), min(float(s.mean(0).min()) for s in lost.values())
+    final = next(iter(extra.values()))
+    most, least = max(float(s.max()) for s in extra.values()), min(float(s.mean(0).min()) for s in extra.values())
     right.set(yscale="log", xlim=(0, final.shape[1] - 1), ylim=(0.5 * least, 2 * most))
-    right.set(xlabel="updates", ylabel="share of the best return lost")
+    right.set(xlabel="updates", ylabel="extra cost, share of Riccati's")
     plots.legend(right, **figures.BELOW)
 
 
@@ -223,7 +224,7 @@ def horizons(axes: Sequence[Axes], seconds: Tensor, spread: Mapping[str, Mapping
         for name, values in measured.items():
             plots.band(ax, seconds, values, label=name, color=WAYS[name], thin=False)
         ax.set(yscale="log", xlabel="horizon (seconds)", title=start)
-        plots.legend(ax, loc="upper left")
+        plots.legend(ax, **figures.BELOW)
     axes[0].set_ylabel("standard deviation of\none episode's estimate")
 
 
@@ -235,10 +236,10 @@ def derivative_of_a_bell(axes: Sequence[Axes], spread: float = 0.6) -> None:
     weight = 1 / (spread * math.sqrt(2 * math.pi))
     left, right = axes
     left.fill_between(x, bell, color="#dddddd", label="p")
-    left.plot(x, slope, color=COLORS["exact"], label="its slope by the mean")
+    left.plot(x, slope, color=COLORS["exact"], linewidth=2.5, label="its slope by the mean")
     left.set_title(f"A slope that is negative on the left\nand has area {weight:.2f} on each side")
-    right.plot(x, slope.clamp(min=0) / weight, color=COLORS["baseline"], label="p+, sampled on the right")
-    right.plot(x, (-slope).clamp(min=0) / weight, color=COLORS["other"], label="p-, sampled on the left")
+    right.plot(x, slope.clamp(min=0) / weight, color=COLORS["baseline"], linewidth=2.5, label="p+, sampled on the right")
+    right.plot(x, (-slope).clamp(min=0) / weight, color=COLORS["other"], linewidth=2.5, label="p-, sampled on the left")
     right.set_title(f"slope = {weight:.2f} (p+ minus p-):\ntwo densities, each of area 1")
     for ax in axes:
         ax.set(xlabel="x - mean", xlim=(-4, 4))

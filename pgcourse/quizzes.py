@@ -47,7 +47,7 @@ LECTURE_01 = (
     ),
     question(
         "You always do the same when you see the same. When can that cost you something, however well you choose?",
-        wrong("When the world is random", "Where all of the state is seen, time left included, some deterministic policy is best."),
+        wrong("When the world is random", "Where the whole state is seen, time left too, some deterministic policy is best."),
         wrong("When rewards are rare", "Then it is hard to find what to do. That is another question."),
         right(
             "When different states look alike, or an opponent can predict you",

@@ -294,6 +294,11 @@ PATHWISE_ESTIMATE = Task(
             "Your second output is the gradient with respect to scale; with respect to log scale it is that times scale.",
         ),
         Mistake(
+            "scale taken for its logarithm",
+            lambda slope, noise, scale: (slope.mean(0), (slope * noise).mean(0) * scale.exp()),
+            "You take exp(scale). Here scale is the standard deviation itself, not its logarithm.",
+        ),
+        Mistake(
             "noise forgotten",
             lambda slope, noise, scale: (slope.mean(0), slope.mean(0) * scale),
             "Your second output misses the noise: when the scale grows, each sample moves outward by its own noise.",
@@ -461,6 +466,12 @@ SCORE_AND_PATHWISE = Task(
             "a sum; asked for is the plain estimate, which knows only the number f(x) for the whole sample.",
         ),
         Mistake(
+            "mean of f subtracted",
+            _both(lambda x, f, noise, scale, target: ((f - f.mean()) * noise / scale).mean(0), _right_pathwise),
+            "You subtract the mean of f in the score-function estimate. That is a baseline, and quieter, but made of the same "
+            "samples: it shrinks the estimate by (N - 1) / N. Asked for is the plain (3.4), with f itself.",
+        ),
+        Mistake(
             "slope of half the square",
             _both(_right_score, lambda x, f, noise, scale, target: (target - x).mean(0)),
             "Your pathwise estimate is half of what it should be: the slope of -(x - target)^2 is -2 (x - target).",
@@ -620,8 +631,8 @@ RETURN_THROUGH_DYNAMICS = Task(
         Mistake(
             "state detached",
             _acted(moved=_cut),
-            "Your state is cut off from the gradient between two steps: every action is held to account for its own reward "
-            "alone, not for where it leads.",
+            "The path from one step to the next is cut (by .detach(), of the state or of the action on its way into it): every "
+            "action is held to account for its own reward alone, not for where it leads.",
             "SV02",
         ),
         Mistake(
