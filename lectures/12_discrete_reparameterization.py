@@ -35,7 +35,8 @@ F64 = torch.float64
 #
 # Three outcomes A, B, C are the corners of a triangle. A *relaxed* sample may lie anywhere inside. Each dot takes the
 # colour of the corner it is nearest to; below the corner stand the share of such dots and, in brackets, the
-# probability of that outcome. On the right is what the gradient through these dots is worth. Lower the temperature.
+# probability of that outcome (*favourite* makes A likelier). On the right: how wrong the gradient through these dots
+# is, for a cost that curves between the corners. Lower the temperature.
 
 # %%
 caption = (
@@ -109,7 +110,8 @@ compare("score function", each.mean(1))
 print(f"variance of a single estimate {each.var():.3f}")
 
 # %% [markdown]
-# Right, and noisy: one estimate is off by more than its own size. That variance is the number to beat.
+# Right, and noisy: one estimate is typically off by more than the gradient's own size. That variance is the number to
+# beat.
 
 # %% [markdown]
 # ## 2. Sampling by a race
@@ -408,6 +410,8 @@ Code(inspect.getsource(relaxations.rebar), language="python")
 # gradient of:  weight log p(b) + s c(z) - s c(z~)
 # ```
 #
+# The scale $s$ is 1 in (12.9); the three terms have mean zero, so any fixed $s$ will do.
+#
 # RELAX is that with a $c$ that *learns*. Since (12.9) is unbiased whatever $c$ is, making the square of the estimate
 # small makes its variance small: `relaxations.squared_estimate` is that square. You will see it at work in turn 9.
 
@@ -455,7 +459,7 @@ for name in biased:
     print(f"{name:24s} {bias[name][0] / bias[name][1]:7.1f} standard errors from zero")
 
 # %% [markdown]
-# Ratios below three are what chance gives among so many; dozens are not. `measure_valued` of lecture 11 stands among
+# Ratios below three are what chance gives among so many; seven and more are not. `measure_valued` of lecture 11 stands among
 # them: it plugs into the same call. Three methods *list* all outcomes and so never waste an evaluation on one twice:
 # `sum_and_sample` sums the likeliest and samples the rest, `without_replacement` and `unordered_set` draw different
 # ones. They shine where few outcomes have most of the probability, and cannot be had where outcomes are too many to

@@ -142,7 +142,7 @@ def comparison(
     left.set(xlabel="bias / length of the gradient", title="Bias")
     right.set(xscale="log", xlabel="variance x evaluations of f", title="Noise at equal cost", yticks=range(len(bias)))
     right.set_yticklabels([])
-    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     right.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     right.xaxis.set_minor_formatter(NullFormatter())
     right.set_ylim(left.get_ylim())
