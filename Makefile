@@ -38,7 +38,7 @@ test: setup-test check  ## Set up the course and pass its tests, in a real brows
 	@$(PYTEST) -m "not full" $(ARGS)
 
 test-full: setup-test check  ## The tests and the long suites besides; writes docs/test_full.md
-	@$(PYTEST) -m "full or not full" --report docs/test_full.md $(ARGS)
+	@$(PYTEST) -m "full or not full" --report=docs/test_full.md $(ARGS)
 
 check: setup-dev  ## Style, and whether the notebooks are what their sources make: seconds
 	@echo "pgcourse: checking style and notebooks."
