@@ -317,7 +317,10 @@ def recorded(path: Path) -> int:
 @contextmanager
 def grading(folder: Path, gradebook: Path, log: Path, *flags: str):
     """The command, running in a process group of its own, as in a terminal."""
-    command = [sys.executable, "-m", "pgcourse", "grade", str(folder), "--gradebook", str(gradebook), *flags]
+    grade = ["-m", "pgcourse", "grade", str(folder), "--gradebook", str(gradebook), *flags]
+    # Tests that were started in the background have Ctrl-C ignored, and hand that on.
+    heard = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", heard, sys.executable, *grade]
     with log.open("ab") as output, subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True) as process:
         yield process
 
