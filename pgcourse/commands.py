@@ -62,8 +62,9 @@ def check(file: File) -> int:
     from .handin import working_in
 
     print(f"Executing the imports, functions, classes and constants in {file}.")
-    with working_in(file.resolve().parent):
-        return _check(file.resolve())
+    file = file.resolve()  # before the folder changes
+    with working_in(file.parent):
+        return _check(file)
 
 
 def _check(file: Path) -> int:
