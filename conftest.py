@@ -66,10 +66,10 @@ def pytest_terminal_summary(terminalreporter, config):
     lines = [
         "# The long suites",
         "",
-        "Written by `make test-full`. Every other test passes with `make test`.",
+        "Written by `make test-full`: the outcomes of what `make test` leaves out.",
         "",
         f"{time.strftime('%Y-%m-%d')}; pgcourse {version('pgcourse')}, Python {platform.python_version()}, torch "
-        f"{version('torch')}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores. All tests, the quick ones too: "
+        f"{version('torch')}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores. Of all tests in this run "
         f"{number['passed']:,} passed, {number['failed']} failed, {number['skipped']} skipped.",
         "",
         "| long test | outcome | seconds |",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from .nn import Optimizer
 from .rng import Rng
 from .rollout import Rollout
 
@@ -76,8 +77,8 @@ class History:
         row[self.active] = values.detach().cpu().numpy()
         return row
 
-    def stop(self, finite: Tensor, episodes: Rollout, optimizer, rng: Rng) -> Rng:
-        """Take replicas that diverged out of the run; returns the streams of those that go on.
+    def stop(self, finite: Tensor, episodes: Rollout, optimizer: Optimizer | Sequence[Optimizer], rng: Rng) -> Rng:
+        """Take replicas that diverged out of the run and its optimizers; returns the streams of those that go on.
 
         finite: [replicas still running], as the optimizer's step returned it. Warns which replica stopped, when and why.
         Raises FloatingPointError when none is left.
@@ -103,7 +104,8 @@ class History:
                 f"no replica is left: the last one stopped at iteration {self.iteration}, because {why}. "
                 "Try a smaller step size, and look at the observations and rewards of the environment."
             )
-        optimizer.select(finite)
+        for one in optimizer if isinstance(optimizer, Sequence) else (optimizer,):
+            one.select(finite)
         return rng.select(keep.nonzero()[:, 0].tolist())
 
     @property

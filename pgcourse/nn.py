@@ -59,6 +59,48 @@ class MLP(torch.nn.Module):
         return hidden.reshape(*x.shape[:-1], self.sizes[-1])
 
 
+class Normalizer(torch.nn.Module):
+    """Shifts and scales inputs to mean 0 and standard deviation 1 by what each replica has seen so far.
+
+        y = clip((x - mean) / sqrt(variance + 1e-8), +-clip)
+
+    mean, variance [R, n] and count [R] are buffers: they are saved with the module, and no gradient reaches them. Until the
+    first ``update``, y = clip(x, +-clip).
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, rng: Rng, size: int, clip: float = 10.0):
+        super().__init__()
+        self.clip = clip
+        start = torch.zeros(len(rng), size, device=rng.device, dtype=rng.dtype)
+        self.register_buffer("mean", start)
+        self.register_buffer("variance", torch.ones_like(start))
+        self.register_buffer("count", start[:, 0].clone())
+
+    @torch.no_grad()
+    def update(self, x: Float[Tensor, "R *batch n"], valid: Bool[Tensor, "R *batch"] | None = None) -> None:
+        """Take in more inputs, as if all had been seen at once. Source: Chan, Golub & LeVeque (1983)."""
+        x = x.flatten(1, -2)
+        weight = torch.ones_like(x[..., :1]) if valid is None else valid.flatten(1).unsqueeze(-1).to(x.dtype)
+        count = weight.sum(1)  # [R, 1]
+        mean = (x * weight).sum(1) / count.clamp(min=1)
+        variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1) / count.clamp(min=1)
+        total = self.count.unsqueeze(1) + count
+        share = count / total.clamp(min=1)
+        shift = mean - self.mean
+        self.variance.lerp_(variance, share).add_(share * (1 - share) * shift.square())
+        self.mean.add_(share * shift)
+        self.count.copy_(total[:, 0])
+
+    def forward(self, x: Float[Tensor, "R *batch n"]) -> Float[Tensor, "R *batch n"]:
+        between = (len(self.mean), *(1,) * (x.ndim - 2), -1)
+        scale = (self.variance + 1e-8).rsqrt()
+        return ((x - self.mean.reshape(between)) * scale.reshape(between)).clamp(-self.clip, self.clip)
+
+
 def flat_gradient(objective: Float[Tensor, " R"], parameters: Iterable[Tensor]) -> Float[Tensor, "R P"]:
     """Each replica's gradient of its own objective, all parameters in one row.
 
@@ -69,13 +111,14 @@ def flat_gradient(objective: Float[Tensor, " R"], parameters: Iterable[Tensor]) 
     return torch.cat([gradient.flatten(1) for gradient in gradients], 1)
 
 
-class _Optimizer(ABC):
+class Optimizer(ABC):
     """What the optimizers share: per-replica clipping, freezing of replicas that are not finite, and compaction."""
 
     def __init__(self, module: torch.nn.Module, step_size: float, max_gradient_norm: float | None = None):
         if not step_size > 0:
             raise ValueError(f"step_size is {step_size}; it must be > 0 (3e-3 is a common choice for a small network).")
         self.parameters = list(module.parameters())
+        self._tensors = [*self.parameters, *module.buffers()]
         self.step_size = step_size
         self.max_gradient_norm = max_gradient_norm
         self.replicas = len(self.parameters[0])
@@ -95,12 +138,15 @@ class _Optimizer(ABC):
         if self.max_gradient_norm is not None:
             gradient = gradient * (self.max_gradient_norm / norm.clamp(min=self.max_gradient_norm)).unsqueeze(1)
         alive = finite.unsqueeze(1)
-        step = self._direction(torch.where(alive, gradient, 0), alive.to(gradient.dtype))
-        with torch.no_grad():
-            parts = step.split([parameter[0].numel() for parameter in self.parameters], 1)
-            for parameter, part in zip(self.parameters, parts, strict=True):
-                parameter.sub_(part.reshape(parameter.shape), alpha=self.step_size)
+        self.move(self._direction(torch.where(alive, gradient, 0), alive.to(gradient.dtype)), -self.step_size)
         return finite
+
+    @torch.no_grad()
+    def move(self, step: Float[Tensor, "R P"], size: float = 1.0) -> None:
+        """Add ``size * step`` to the weights, all of a replica's in one row: for methods that find their step by themselves."""
+        parts = step.split([parameter[0].numel() for parameter in self.parameters], 1)
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.add_(part.reshape(parameter.shape), alpha=size)
 
     @abstractmethod
     def _direction(self, gradient: Tensor, alive: Tensor) -> Tensor:
@@ -111,26 +157,26 @@ class _Optimizer(ABC):
         """Keep only these rows of the optimizer's own state."""
 
     def select(self, keep: Bool[Tensor, " R"]) -> None:
-        """Go on with some replicas only; the others' weights are put aside until ``restore``."""
+        """Go on with some replicas only; the others' weights and buffers are put aside until ``restore``."""
         rows = keep.cpu()
-        self._parked.append((self.index[~rows], [parameter.detach()[~keep].clone() for parameter in self.parameters]))
+        self._parked.append((self.index[~rows], [tensor.detach()[~keep].clone() for tensor in self._tensors]))
         self.index = self.index[rows]
-        for parameter in self.parameters:
-            parameter.data = parameter.data[keep]
+        for tensor in self._tensors:
+            tensor.data = tensor.data[keep]
         self._select(keep)
 
     def restore(self) -> None:
-        """Bring the weights of stopped replicas back to their places; the end of a run."""
-        for place, parameter in enumerate(self.parameters):
-            whole = parameter.new_empty((self.replicas, *parameter.shape[1:]))
-            whole[self.index] = parameter.data
-            for index, weights in self._parked:
-                whole[index] = weights[place]
-            parameter.data = whole
+        """Bring the weights and buffers of stopped replicas back to their places; the end of a run."""
+        for place, tensor in enumerate(self._tensors):
+            whole = tensor.new_empty((self.replicas, *tensor.shape[1:]))
+            whole[self.index] = tensor.data
+            for index, parked in self._parked:
+                whole[index] = parked[place]
+            tensor.data = whole
         self._parked, self.index = [], torch.arange(self.replicas)
 
 
-class SGD(_Optimizer):
+class SGD(Optimizer):
     """Gradient descent: theta <- theta - step_size * gradient."""
 
     def _direction(self, gradient, alive):
@@ -140,7 +186,7 @@ class SGD(_Optimizer):
         pass
 
 
-class Adam(_Optimizer):
+class Adam(Optimizer):
     """Adam, one state per replica.
 
         m <- b1 m + (1 - b1) g,    v <- b2 v + (1 - b2) g^2,

@@ -1,7 +1,8 @@
 """Policies: from an observation to a distribution over actions. Three heads on one network body.
 
 ``policy(observation)`` with observation [R, ..., O] returns a distribution with leading axes [R, ...]. ``policy.noise`` says
-what one action needs to be sampled.
+what one action needs to be sampled. With ``normalise=True`` the network sees observations shifted and scaled by its
+``normalizer``, which whoever trains it keeps up to date, and which is saved with it.
 """
 
 import torch
@@ -18,13 +19,16 @@ HIDDEN = (32, 32)
 class Categorical(torch.nn.Module):
     """pi(a | s) = softmax(logits(s))[a]: a choice among ``actions``. ``hidden=()`` is linear: a table, if s is one-hot."""
 
-    def __init__(self, rng: Rng, observation_size: int, actions: int, hidden: tuple[int, ...] = HIDDEN):
+    def __init__(
+        self, rng: Rng, observation_size: int, actions: int, hidden: tuple[int, ...] = HIDDEN, normalise: bool = False
+    ):
         super().__init__()
+        self.normalizer = _normalizer(rng, observation_size, normalise)
         self.body = nn.MLP(rng, (observation_size, *hidden, actions), output_scale=0.1)
         self.noise = Noise("uniform")
 
     def forward(self, observation: Float[Tensor, "R *batch O"]) -> distributions.Categorical:
-        return distributions.Categorical(self.body(observation))
+        return distributions.Categorical(self.body(self.normalizer(observation)))
 
 
 class Gaussian(torch.nn.Module):
@@ -37,17 +41,19 @@ class Gaussian(torch.nn.Module):
         action_size: int,
         hidden: tuple[int, ...] = HIDDEN,
         initial_std: float = 1.0,
+        normalise: bool = False,
     ):
         super().__init__()
         if not initial_std > 0:
             raise ValueError(f"initial_std is {initial_std}; it must be > 0 (1.0 is usual for actions of order one).")
+        self.normalizer = _normalizer(rng, observation_size, normalise)
         self.body = nn.MLP(rng, (observation_size, *hidden, action_size), output_scale=0.1)
         start = torch.full((len(rng), action_size), initial_std, device=rng.device, dtype=rng.dtype).log()
         self.log_std = torch.nn.Parameter(start)
         self.noise = Noise("normal", (action_size,))
 
     def forward(self, observation: Float[Tensor, "R *batch O"]) -> distributions.Normal:
-        mean = self.body(observation)
+        mean = self.body(self.normalizer(observation))
         between = (1,) * (mean.ndim - 2)
         return distributions.Normal(mean, self.log_std.reshape(len(mean), *between, -1).expand_as(mean))
 
@@ -64,19 +70,35 @@ class Deterministic(torch.nn.Module):
         return distributions.Deterministic(self.body(observation))
 
 
+class Value(torch.nn.Module):
+    """V(s), the critic: observations [R, *batch, O] -> one number each, [R, *batch]."""
+
+    def __init__(self, rng: Rng, observation_size: int, hidden: tuple[int, ...] = HIDDEN, normalise: bool = False):
+        super().__init__()
+        self.normalizer = _normalizer(rng, observation_size, normalise)
+        self.body = nn.MLP(rng, (observation_size, *hidden, 1))
+
+    def forward(self, observation: Float[Tensor, "R *batch O"]) -> Float[Tensor, "R *batch"]:
+        return self.body(self.normalizer(observation)).squeeze(-1)
+
+
+def _normalizer(rng: Rng, size: int, normalise: bool) -> torch.nn.Module:
+    return nn.Normalizer(rng, size) if normalise else torch.nn.Identity()
+
+
 Policy = Categorical | Gaussian | Deterministic
 
 
-def for_env(env: Env, rng: Rng, hidden: tuple[int, ...] = HIDDEN) -> Categorical | Gaussian:
+def for_env(env: Env, rng: Rng, hidden: tuple[int, ...] = HIDDEN, normalise: bool = False) -> Categorical | Gaussian:
     """R stochastic policies that fit an environment: categorical for a choice, Gaussian for a vector.
 
     Raises TypeError where the environment's action space is neither.
     """
     observation, action = env.spec.observation, env.spec.action
     if isinstance(action, Discrete):
-        return Categorical(rng, observation.size, action.n, hidden)
+        return Categorical(rng, observation.size, action.n, hidden, normalise)
     if isinstance(action, Box):
-        return Gaussian(rng, observation.size, action.size, hidden)
+        return Gaussian(rng, observation.size, action.size, hidden, normalise=normalise)
     raise TypeError(
         f"{env.spec.name} has actions of kind {type(action).__name__}; "
         "policies exist for Discrete (Categorical) and Box (Gaussian)."

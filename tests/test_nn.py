@@ -190,3 +190,51 @@ def test_lift_lets_the_functions_own_error_through():
 def test_lifting_twice_is_lifting_once():
     once = nn.lift(plain)
     assert nn.lift(once) is once
+
+
+def test_the_normalizer_sees_batches_as_if_all_at_once():
+    rng = Rng(range(3), dtype=torch.float64)
+    normalizer = nn.Normalizer(rng, 4)
+    x = 3 * rng.normal(50, 2, 4) + 7
+    torch.testing.assert_close(normalizer(x), x.clamp(-10, 10), rtol=1e-7, atol=0)
+    for part in x.split([1, 9, 40], 1):
+        normalizer.update(part)
+    torch.testing.assert_close(normalizer.mean, x.mean((1, 2)))
+    torch.testing.assert_close(normalizer.variance, x.flatten(1, 2).var(1, correction=0))
+    torch.testing.assert_close(normalizer(x).flatten(1, 2).std(1, correction=0), torch.ones(3, 4, dtype=torch.float64))
+    assert normalizer(1e9 * x[:, 0]).max() == 10
+
+
+def test_the_normalizer_leaves_padding_out():
+    rng = Rng(range(2), dtype=torch.float64)
+    some, all_valid = nn.Normalizer(rng, 3), nn.Normalizer(rng, 3)
+    x = rng.normal(20, 1, 3)
+    valid = (torch.arange(20) < 13)[None, :, None].expand(2, 20, 1)
+    some.update(torch.where(valid.unsqueeze(-1), x, 1e6), valid)
+    all_valid.update(x[:, :13])
+    torch.testing.assert_close(some.state_dict(), all_valid.state_dict())
+
+
+def test_buffers_are_selected_and_restored_with_the_weights():
+    rng = Rng(range(4))
+    module = torch.nn.Sequential(nn.Normalizer(rng, 2), nn.MLP(rng, (2, 1)))
+    module[0].update(rng.normal(5, 2))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    optimizer = nn.SGD(module, 0.1)
+    optimizer.select(torch.tensor([True, False, True, False]))
+    x = rng.select([0, 2]).normal(5, 2)
+    module[0].update(x)
+    assert module(x).shape == (2, 5, 1)
+    optimizer.restore()
+    assert torch.equal(module[0].mean[[1, 3]], before["0.mean"][[1, 3]])
+    assert torch.equal(module[0].count, torch.tensor([10.0, 5.0, 10.0, 5.0]))
+    assert not torch.equal(module[0].mean[0], before["0.mean"][0])
+
+
+def test_moving_by_a_step_found_elsewhere():
+    mlp = nn.MLP(Rng(range(2)), (3, 2))
+    before = [parameter.detach().clone() for parameter in mlp.parameters()]
+    step = torch.arange(16.0).reshape(2, 8)
+    nn.SGD(mlp, 1.0).move(step, 0.5)
+    moved = torch.cat([(a - b).flatten(1) for a, b in zip(mlp.parameters(), before, strict=True)], 1)
+    torch.testing.assert_close(moved, 0.5 * step)

@@ -50,3 +50,25 @@ def test_an_action_space_that_no_policy_fits():
 def test_a_standard_deviation_of_zero_is_refused():
     with pytest.raises(ValueError, match="must be > 0"):
         policies.Gaussian(Rng([0]), 3, 1, initial_std=0.0)
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
+def test_a_normalised_policy_sees_what_its_normalizer_makes_of_it(name):
+    rng, env = Rng(range(2), dtype=D), envs.make(name)
+    size = env.spec.observation.size
+    policy, plain = policies.for_env(env, rng, normalise=True), policies.for_env(env, Rng(range(2), dtype=D))
+    plain.load_state_dict(policy.state_dict(), strict=False)
+    x = 5 + 3 * rng.normal(40, size)
+    policy.normalizer.update(x)
+    torch.testing.assert_close(policy(x).mode, plain(policy.normalizer(x)).mode)
+    torch.testing.assert_close(policy(x).entropy(), plain(policy.normalizer(x)).entropy())
+    assert "normalizer.mean" in policy.state_dict()
+
+
+def test_a_value_is_one_number_per_observation():
+    rng = Rng(range(3), dtype=D)
+    value, x = policies.Value(rng, 4, normalise=True), rng.normal(5, 6, 4)
+    assert value(x).shape == (3, 5, 6)
+    value(x)[1].sum().backward()
+    assert value.body.weights[0].grad[1].abs().sum() > 0
+    assert value.body.weights[0].grad[[0, 2]].abs().sum() == 0
