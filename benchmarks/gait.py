@@ -4,7 +4,7 @@ Each method gets 15 policies x 3 evaluations x 23 iterations = 1,035 walks, for 
 epsilon in every parameter. No setting was tuned. An answer is judged by walks that no method has seen.
 
     python benchmarks/gait.py                 the fast model; seconds
-    python benchmarks/gait.py --record        the MuJoCo robot, into pgcourse/recorded/gait.npz; 40 CPU minutes
+    python benchmarks/gait.py --record        the MuJoCo robot, into pgcourse/recorded/gait.npz; 9 CPU minutes
 """
 
 import argparse

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _MODULE = "answers"
-"""Name of the module the definitions live in."""
+"""Name of the module the definitions live in; those of a second file live in answers_1, and so on."""
+_importable: set[str] = set()
+"""Learners' files in sys.modules: the next of the same name takes the place; torch's or math's none takes."""
 
 # Calls that may stand in the assignment of a constant, such as HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi).
 _MODULES = {"collections", "functools", "itertools", "math", "np", "numpy", "operator", "torch", "typing"}
@@ -57,7 +59,7 @@ def read(path: Path | str) -> Answers:
 
 
 def read_files(files: Sequence[tuple[str, bytes]]) -> Answers:
-    """``read`` of several files at once, given as (name, content), into one module.
+    """``read`` of several files at once, given as (name, content); of two functions with one name the later file's is returned.
 
     A file that cannot be read is left out with a notice. Raises ValueError, with the reasons, when that holds for all of them.
     """
@@ -76,39 +78,61 @@ def read_files(files: Sequence[tuple[str, bytes]]) -> Answers:
 
 
 def _execute_all(files: Sequence[tuple[str, list[tuple[str, str]]]]) -> Answers:
-    """The answers in these files, each a name and its (place, source) cells."""
+    """The answers in these files, each a name and its (place, source) cells.
+
+    Every file has a module of its own: what 04.ipynb calls ``helper`` is nothing to 03.ipynb. Python files come first, and the
+    others may import them by name.
+    """
     answers = Answers()
-    module = sys.modules[_MODULE] = types.ModuleType(_MODULE)  # dataclasses and annotations look their module up
+    defined: dict[str, str] = {}
+    for number, (name, cells) in enumerate(sorted(files, key=lambda file: not file[0].endswith(".py"))):
+        module = types.ModuleType(f"{_MODULE}_{number}" if number else _MODULE)
+        sys.modules[module.__name__] = module  # dataclasses and annotations look their module up
+        functions = _functions(module, cells, answers.notices, strict=name.endswith(".py") and len(files) == 1)
+        answers.notices += [
+            f"{function} is defined in {defined[function]} and in {name}; where a task is named so, the one in {name} counts."
+            for function in functions
+            if function in defined
+        ]
+        defined |= dict.fromkeys(functions, name)
+        answers.functions |= functions
+        if name.endswith(".py") and (stem := Path(name).stem) not in sys.modules.keys() - _importable:
+            _importable.add(stem)
+            sys.modules[stem] = module
+    return answers
+
+
+def _functions(module: types.ModuleType, cells, notices: list[str], strict: bool) -> dict[str, Callable]:
+    """The functions that one file's (place, source) cells define in ``module``."""
     skipped: dict[str, str] = {}
     used: dict[str, set[str]] = {}
-    for name, cells in files:
-        compiler = codeop.Compile()  # remembers `from __future__ import annotations`
-        for place, source in cells:
-            for statement in _parse(place, source, answers.notices, strict=name.endswith(".py") and len(files) == 1):
-                names = _assigned(statement)
-                if not _is_definition(statement):
-                    skipped |= dict.fromkeys(names, f"{place}, line {statement.lineno}")
-                    continue
-                _execute(statement, place, module, compiler, answers.notices)
-                if isinstance(statement, ast.FunctionDef) and statement.name in used:
-                    answers.notices.append(f"{statement.name} is defined more than once; the last definition counts ({place}).")
-                for name in names:
-                    skipped.pop(name, None)
-                    used[name] = _looked_up(statement)
-    answers.functions = {
+    compiler = codeop.Compile()  # remembers `from __future__ import annotations`
+    for place, source in cells:
+        for statement in _parse(place, source, notices, strict):
+            names = _assigned(statement)
+            if not _is_definition(statement):
+                skipped |= dict.fromkeys(names, f"{place}, line {statement.lineno}")
+                continue
+            _execute(statement, place, module, compiler, notices)
+            if isinstance(statement, ast.FunctionDef) and statement.name in used:
+                notices.append(f"{statement.name} is defined more than once; the last definition counts ({place}).")
+            for name in names:
+                skipped.pop(name, None)
+                used[name] = _looked_up(statement)
+    functions = {
         name: value for name in used if isinstance(value := vars(module).get(name), Callable) and not isinstance(value, type)
     }
-    for name, function in answers.functions.items():
+    for name, function in functions.items():
         if getattr(function, "__name__", None) != name:  # f = lambda ..., f = another_function
             with suppress(AttributeError, TypeError):
                 function.__name__ = name
-    answers.notices += [
+    notices += [
         f"{function} uses {name}, which is computed in {skipped[name]}. Only definitions are executed here: compute it in "
         f"{function}."
-        for function in answers.functions
+        for function in functions
         for name in sorted(used[function] & skipped.keys())
     ]
-    return answers
+    return functions
 
 
 # Reading

@@ -224,7 +224,7 @@ def grade(
     """
     from .grading import classroom
 
-    return _graded(
+    return _attempted(
         lambda: classroom.run(
             *(submissions, gradebook),
             **{"lectures": lectures, "workers": workers, "engine": engine, "late": late, "trust": trust_submissions},
@@ -232,7 +232,8 @@ def grade(
     )
 
 
-def _graded(run: Callable[[], None]) -> int:
+def _attempted(run: Callable[[], None]) -> int:
+    """0, or 1 with the message of what could not be done."""
     try:
         run()
     except RuntimeError as problem:
@@ -308,7 +309,7 @@ def _regrade(
 
     again = "all" if everything else "changed"
     settings = {"workers": workers, "engine": engine, "trust": trust_submissions, "again": again}
-    return _graded(lambda: classroom.run(submissions, gradebook, **settings))
+    return _attempted(lambda: classroom.run(submissions, gradebook, **settings))
 
 
 def _export(
@@ -414,12 +415,7 @@ def notebooks(action: Annotated[Literal["build", "check", "pages"], tyro.conf.Po
         for path in module.build():
             print(f"wrote {path}")
         return 0
-    try:
-        module.pages()
-    except RuntimeError as problem:
-        print(f"pgcourse: {problem}", file=sys.stderr)
-        return 1
-    return 0
+    return _attempted(module.pages)
 
 
 def release(
@@ -438,14 +434,11 @@ def release(
     """
     from .release import release
 
-    try:
-        written = release(out, lectures, sealed, gradescope)
-    except RuntimeError as problem:
-        print(f"pgcourse: {problem}", file=sys.stderr)
-        return 1
-    for path in written:
-        print(f"wrote {path}")
-    return 0
+    def write() -> None:
+        for path in release(out, lectures, sealed, gradescope):
+            print(f"wrote {path}")
+
+    return _attempted(write)
 
 
 def doctor() -> int:

@@ -9,10 +9,14 @@ import pytest
 from pgcourse import answers
 
 
-def notebook(folder: Path, *cells: str) -> Path:
+def cells(*sources: str) -> bytes:
+    code = [{"cell_type": "code", "source": text.splitlines(keepends=True), "outputs": [{"text": "no"}]} for text in sources]
+    return json.dumps({"cells": [{"cell_type": "markdown", "source": "f = 0 ("}, *code], "nbformat": 4}).encode()
+
+
+def notebook(folder: Path, *sources: str) -> Path:
     path = folder / "mine.ipynb"
-    code = [{"cell_type": "code", "source": cell.splitlines(keepends=True), "outputs": [{"text": "no"}]} for cell in cells]
-    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "f = 0 ("}, *code], "nbformat": 4}))
+    path.write_bytes(cells(*sources))
     return path
 
 
@@ -113,20 +117,45 @@ def test_what_is_no_notebook_is_refused_with_the_reason(tmp_path, name, content,
         answers.read(tmp_path / name)
 
 
-def test_several_files_are_read_into_one_module():
+def test_several_files_keep_their_helpers_and_constants_apart():
+    """Right in each file alone is right together, whatever else the files call by the same name."""
+    files = [
+        ("03.ipynb", cells("SCALE = 2\ndef helper(x):\n    return SCALE * x", "def f(x):\n    return helper(x)")),
+        ("04.ipynb", cells("SCALE = 5\ndef helper(x):\n    return SCALE + x", "def g(x):\n    return helper(x)")),
+    ]
+    found = answers.read_files(files)
+    assert (found.functions["f"](3), found.functions["g"](3)) == (6, 8)
+    assert found.notices == [
+        "helper is defined in 03.ipynb and in 04.ipynb; where a task is named so, the one in 04.ipynb counts."
+    ]
+    assert found.functions["helper"](3) == 8
+
+
+def test_a_notebook_imports_the_python_files_beside_it():
+    for factor in (2, 3):  # the second class member's file of the same name is not the first one's
+        found = answers.read_files(
+            [
+                ("mine.ipynb", cells("from my_tools import times\ndef f(x):\n    return times(x)")),
+                ("my_tools.py", f"def times(x):\n    return {factor} * x\n".encode()),
+                ("math.py", b"def sqrt(x):\n    return 0\n"),
+                ("last.ipynb", cells("import math\ndef root(x):\n    return math.sqrt(x)")),
+            ]
+        )
+        assert found.notices == []
+        assert (found.functions["f"](3), found.functions["root"](9)) == (3 * factor, 3)
+
+
+def test_a_file_that_cannot_be_read_costs_itself():
     found = answers.read_files(
         [
-            ("tools.py", b"def double(x):\n    return 2 * x\n"),
             ("broken.ipynb", b"{"),
-            ("mine.py", b"\xef\xbb\xbffrom tools import double\ndef f(x):\n    return double(x)\ndef g(:\n"),
-            ("last.py", b"def f(x):\n    return double(x) + 1\n"),
+            ("mine.py", b"\xef\xbb\xbfdef f(x):\n    return 1\ndef g(:\n"),
+            ("last.py", b"def f(x):\n    return x + 1\n"),
         ]
     )
-    assert found.functions["f"](3) == 7
+    assert found.functions["f"](3) == 4
     assert found.notices[0].startswith("broken.ipynb is not a notebook")
-    assert found.notices[1:] == [
-        "mine.py, line 4: invalid syntax; nothing in this file counts.",
-    ]
+    assert found.notices[1:] == ["mine.py, line 3: invalid syntax; nothing in this file counts."]
     with pytest.raises(ValueError, match="neither a notebook") as caught:
         answers.read_files([("a.pdf", b""), ("b.ipynb", b"")])
     assert "b.ipynb is not a notebook" in str(caught.value)
