@@ -55,15 +55,15 @@ widgets.watch(policy, cartpole, replica=[0, 1, 2])
 # | [02](02_finite_differences.ipynb) | How far does blind perturbation get us? | 2½ |
 # | [03](03_log_derivative_trick.ipynb) | How can I differentiate an expectation I can only sample? | 2 |
 # | [04](04_reinforce.ipynb) | How do trajectories turn into a gradient for each action? | 2½ |
-# | 05 | Which action caused the reward, compared with what? | 2½ |
+# | [05](05_baselines.ipynb) | Which action caused the reward, compared with what? | 2½ |
 # | 06 | Does it still work from pixels with one bit of feedback? | 3 |
-# | 07 | What if a critic replaces the sampled return? | 2½ |
+# | [07](07_actor_critic.ipynb) | What if a critic replaces the sampled return? | 2½ |
 # | 08 | Many workers: with or without waiting for each other? | 2 |
-# | 09 | How far may the policy move on one batch? | 3 |
+# | [09](09_trust_regions.ipynb) | How far may the policy move on one batch? | 3 |
 # | 10 | Can a clipped objective do it without second-order machinery? | 2½ |
 # | [11](11_pathwise_gradients.ipynb) | What changes when I can differentiate through the reward? | 2 |
 # | [12](12_discrete_reparameterization.ipynb) | And when the variable is discrete? | 2½ |
-# | 13 | Can the estimator be derived by a program? | 2 |
+# | [13](13_stochastic_graphs.ipynb) | Can the estimator be derived by a program? | 2 |
 # | 14 | What if a learned Q stands in for the unknown dynamics? | 3 |
 # | 15 | What does rewarding entropy buy? | 2½ |
 # | 16 | Can a failure under one goal teach another goal? | 2½ |

@@ -121,6 +121,9 @@ class Categorical:
 
     def sample(self, noise: Tensor) -> Tensor:
         """The outcome whose interval of the cumulative distribution holds ``noise`` (uniform on [0, 1), [...])."""
+        if self.logits.shape[-1] == 2:  # one edge, sigmoid(logit_0 - logit_1), in half the operations
+            first, second = self.logits.unbind(-1)
+            return (noise >= (first - second).sigmoid()).to(torch.int64)
         # Not normalised: a softmax over a few numbers costs ten times their exponentials. The last edge is left out, so
         # that rounding cannot lead beyond the last outcome.
         edges = (self.logits - self.logits.amax(-1, keepdim=True)).exp().cumsum(-1)
@@ -204,3 +207,8 @@ def stack(distributions: Sequence[D], axis: int) -> D:
     """Many distributions of one kind as one, with a new axis: the time axis of a rollout."""
     first = distributions[0]
     return type(first)(*(torch.stack([getattr(d, f.name) for d in distributions], axis) for f in fields(first)))
+
+
+def frozen(law: D) -> D:
+    """The same distribution, cut off from the gradient and from what is done to its parameters later."""
+    return type(law)(*(getattr(law, f.name).detach().clone() for f in fields(law)))

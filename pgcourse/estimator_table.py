@@ -92,6 +92,8 @@ def names(problem: Problem) -> list[str]:
     """The methods that estimate this problem's gradient."""
     law = problem.law(problem.theta)
     serving = [name for name, method in METHODS.items() if isinstance(law, method.serves) and name != "vimco"]
+    if len(relaxations.outcomes(law)) == 2:  # they leave one outcome out, and one weight that is normalised has no slope
+        serving = [name for name in serving if name not in ("without_replacement_normalised", "beam_search")]
     return serving + ["measure_valued"] * isinstance(law, Bernoulli)
 
 
@@ -103,9 +105,12 @@ def settings(problem: Problem, name: str) -> dict[str, Any]:
         return {"control": problem.control}
     if name == "sum_and_sample":
         return {"keep": problem.size}
-    if name == "without_replacement":
+    if name == "mapo":  # those in which f is largest
+        every = relaxations.outcomes(problem.law(problem.theta))
+        return {"memory": every[problem.cost(every).topk(problem.size).indices]}
+    if name.startswith("without_replacement"):
         return {"size": problem.size}
-    return {"size": max(problem.size, 2)} if name == "unordered_set" else {}
+    return {"size": max(problem.size, 2)} if name.startswith("unordered_set") else {}
 
 
 def evaluations(problem: Problem, name: str) -> int:
@@ -114,8 +119,10 @@ def evaluations(problem: Problem, name: str) -> int:
         return len(relaxations.outcomes(problem.law(problem.theta)))
     if name == "measure_valued":
         return 2 * len(problem.theta) * SAMPLES
-    listed = settings(problem, name).get("size", 0)
-    return listed or settings(problem, name).get("keep", 0) + METHODS[name].evaluations * SAMPLES
+    if "size" in settings(problem, name):
+        return settings(problem, name)["size"]
+    summed = problem.size if name in ("sum_and_sample", "mapo") else 0
+    return summed + METHODS[name].evaluations * SAMPLES
 
 
 def estimates(problem: Problem, name: str, draws: int, seed: int = 0) -> Float[Tensor, "draws P"]:
@@ -162,7 +169,9 @@ def page(draws: int = 100_000) -> str:
         f"{draws:,} independent estimates each, N = {SAMPLES} samples, temperature 0.5. Bias: of the coordinate where it is",
         "most significant, with its standard error and their ratio z. Variance: summed over the coordinates. Cost: evaluations",
         "of f by one estimate (RELAX and LAX evaluate their control besides, Gumbel-Rao draws 4 conditional samples). The last",
-        "column makes the variances comparable: it is about that of an estimator that may evaluate f once.",
+        "column makes the variances comparable: it is about that of an estimator that may evaluate f once. Orders: whether in",
+        "a `stochastic.Graph` all derivatives are as right as the first, or there is a first only; second ones are compared",
+        "with enumeration in `tests/test_stochastic.py`, for each method alone and in chains.",
         "",
         f"An estimator that is unbiased by proof must show |z| < {LIMIT:g}; by chance one here would exceed it less than once",
         "in a million tables. One that is biased by design shows its bias, or has one too small to be seen here: tests compare",
@@ -172,8 +181,8 @@ def page(draws: int = 100_000) -> str:
         exact = ", ".join(f"{g:.4f}" for g in problem.exact.tolist())
         lines += ["", f"## {problem.name}", "", f"{problem.formula}. Exact gradient: {exact}.", ""]
         lines += [
-            "| method | by proof | bias | ± | z | variance | cost | variance x cost |",
-            "|---|---|---|---|---|---|---|---|",
+            "| method | by proof | orders | bias | ± | z | variance | cost | variance x cost |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for name in names(problem):
             lines.append(_row(problem, name, draws))
@@ -192,14 +201,15 @@ def page(draws: int = 100_000) -> str:
 def _row(problem: Problem, name: str, draws: int) -> str:
     cost = evaluations(problem, name)
     if name == "enumerate_all":
-        return f"| {name} | exact | 0 | 0 | | 0 | {cost} | 0 |"
+        return f"| {name} | exact | all | 0 | 0 | | 0 | {cost} | 0 |"
     found = measure(problem, name, draws)
     i, total = worst(found), float(found.variance.sum())
+    orders = "all" if name in METHODS and METHODS[name].any_order else "1"
     if total < 1e-20:
-        return f"| {name} | unbiased | 0 | 0 | | 0 | {cost} | 0 |"
+        return f"| {name} | unbiased | {orders} | 0 | 0 | | 0 | {cost} | 0 |"
     by_proof = "unbiased" if name == "measure_valued" or METHODS[name].unbiased else "biased"
     numbers = f"{found.bias[i]:.4f} | {found.standard_error[i]:.4f} | {found.z[i]:.1f}"
-    return f"| {name} | {by_proof} | {numbers} | {total:.4f} | {cost} | {total * cost:.3f} |"
+    return f"| {name} | {by_proof} | {orders} | {numbers} | {total:.4f} | {cost} | {total * cost:.3f} |"
 
 
 if __name__ == "__main__":

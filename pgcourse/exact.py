@@ -92,6 +92,63 @@ def advantage(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Float[Tens
     return value - (_over_time(mdp, probability) * value).sum(-1, keepdim=True)
 
 
+def advantage_estimate(
+    mdp: Tabular,
+    policy: Policy,
+    value: Float[Tensor, "*R S"],
+    discount: float,
+    trace_decay: float = 1.0,
+    steps: int | None = None,
+) -> tuple[Float[Tensor, "*R S A"], Float[Tensor, "*R S A"]]:
+    """Mean and variance, after a in s, of the advantage estimated with a critic ``value``, right or wrong:
+
+        sum_{k < steps} (discount trace_decay)^k delta_k,    delta_k = r_k + discount value(s_{k+1}) - value(s_k)
+
+    without ``steps`` to the end of the episode: GAE. ``trace_decay=1`` with ``steps=n`` is the n-step return minus value(s);
+    value counts 0 in terminal states. For MDPs without a time limit. From D = delta + c D', with c = discount trace_decay and
+    D' of the next step, both moments have a recursion: E[D] = E[delta + c E[D']], E[D^2] = E[delta^2 + 2 c delta E[D'] + c^2
+    E[D'^2]]. Raises ValueError for an MDP with a time limit, a discount or trace_decay outside [0, 1] and, where c = 1, an
+    episode that may never end. Source: lecture 07.
+    """
+    if mdp.time_limit is not None:
+        raise ValueError(
+            f"{mdp.name} has a time limit; a value that does not see the time needs replace(mdp, time_limit=None)."
+        )
+    _check_discount(discount)
+    if not 0 <= trace_decay <= 1:
+        raise ValueError(f"trace_decay is {trace_decay}; lambda must lie in [0, 1].")
+    probability, decay = action_probabilities(mdp, policy), discount * trace_decay
+    running = ~mdp.terminal.to(probability.device)
+    transition, value = mdp.transition.to(probability.device), value * running
+    delta = mdp.reward.to(probability.device) + discount * value[..., None, None, :] - value[..., :, None, None]  # [S, A, S']
+
+    def backup(now, factor, following):
+        """sum_s' p(s' | s, a) (now + factor following(s')), where nothing follows an end."""
+        return (transition * (now + factor * (following * running)[..., None, None, :])).sum(-1)
+
+    def fixed(now, factor):
+        """What comes of backing up for ever, [..., S, A]."""
+        here = (probability * backup(now, 0.0, torch.zeros_like(value))).sum(-1)
+        moves = factor * _running_moves(mdp, probability, factor)
+        ahead = torch.linalg.solve(torch.eye(len(running), dtype=moves.dtype, device=moves.device) - moves, here)
+        return backup(now, factor, ahead)
+
+    def twice(mean):
+        """delta^2 + 2 c delta E[D'], the part of D^2 that is not c^2 D'^2."""
+        return delta.square() + 2 * decay * delta * ((probability * mean).sum(-1) * running)[..., None, None, :]
+
+    if steps is None:
+        mean = fixed(delta, decay)
+        square = fixed(twice(mean), decay**2)
+    else:
+        mean = square = torch.zeros_like(probability)
+        for _ in range(steps):
+            ahead = (probability * square).sum(-1)
+            square = backup(twice(mean), decay**2, ahead)
+            mean = backup(delta, decay, (probability * mean).sum(-1))
+    return mean, square - mean.square()
+
+
 def visitation(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Float[Tensor, "*RT S"]:
     """How much each state counts: discount^t P(s_t = s), for t < T; the sum of that over all t without a time limit.
 
@@ -123,6 +180,32 @@ def expected_return(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Floa
 def policy_gradient(mdp: Tabular, policy: torch.nn.Module, discount: float = 1.0) -> Float[Tensor, "R P"]:
     """grad J of each replica, flat, in the order of ``policy.parameters()``, as ``gradients.score_function`` estimates it."""
     return per_replica(expected_return(mdp, policy, discount), policy)
+
+
+def fisher(mdp: Tabular, policy: torch.nn.Module, discount: float = 1.0) -> Float[Tensor, "R P P"]:
+    """The Fisher matrix of each replica's policy, every state and action listed, with d(s) the visitation made to sum to 1:
+
+        F = sum_s d(s) sum_a pi(a | s) grad log pi(a | s) grad log pi(a | s)^T
+
+    Parameters are flat, in the order of ``policy.parameters()``. ``gradients.fisher_vector_product`` multiplies with it without
+    forming it. Raises as ``visitation``. Source: lecture 09, (9.9).
+    """
+    probability = action_probabilities(mdp, policy)
+    weight = (state_weight(mdp, probability, discount).unsqueeze(-1) * probability).detach().flatten(1)  # [R, S A]
+    parameters = list(policy.parameters())
+    total = torch.zeros((), dtype=torch.float64)
+    for each, log_probability in zip(weight.unbind(1), probability.log().flatten(1).unbind(1), strict=True):
+        parts = torch.autograd.grad(log_probability.sum(), parameters, retain_graph=True)
+        score = torch.cat([part.flatten(1) for part in parts], 1).to(torch.float64)  # [R, P]
+        total = total + torch.einsum("r,rp,rq->rpq", each, score, score)
+    return total
+
+
+def state_weight(mdp: Tabular, policy: Policy, discount: float = 1.0) -> Float[Tensor, "*R S"]:
+    """``visitation`` over all times together, made to sum to 1: how often a state occurs among those one decides in."""
+    visits = visitation(mdp, policy, discount)
+    visits = visits if mdp.time_limit is None else visits.sum(-2)
+    return visits / visits.sum(-1, keepdim=True)
 
 
 def on_observations(mdp: Tabular, table: Float[Tensor, "*R O A"]) -> Float[Tensor, "*R S A"]:

@@ -346,6 +346,14 @@ _SERVES = {
 """Which estimator serves which laws, and why it cannot serve others."""
 
 
+_DISCRETE = (
+    " For discrete laws there is relaxations.estimator(name) besides (a Categorical is written as relaxations.OneHot): "
+    "gumbel_softmax and straight_through, which are biased, and rebar use the slope of the value; relax, leave_one_out and "
+    "unordered_set need values only."
+)
+"""``relaxations`` stands above this module, and so is only named."""
+
+
 def _check_serves(estimator: str, law: Distribution) -> None:
     """Raises TypeError where an estimator cannot serve a law, and names those that can."""
     laws, why = _SERVES[estimator]
@@ -356,6 +364,7 @@ def _check_serves(estimator: str, law: Distribution) -> None:
         f"{estimator} cannot serve a {type(law).__name__}: {why}. "
         + (f"{' and '.join(able)} can; " if able else "")
         + "forward_differences and central_differences, which need values only, serve any law."
+        + (_DISCRETE if isinstance(law, distributions.Bernoulli | distributions.Categorical) else "")
     )
 
 
@@ -425,6 +434,81 @@ def score_function(policy: Policy, episodes: Rollout, discount: float = 1.0, cau
 def per_replica(objective: Float[Tensor, " R"], module: torch.nn.Module) -> Float[Tensor, "R P"]:
     """Each replica's gradient of its own objective, flat, in the order of ``module.parameters()``."""
     return flat_gradient(objective, module.parameters())
+
+
+def fisher_vector_product(
+    policy: Policy,
+    observation: Float[Tensor, "R *batch O"],
+    damping: float = 0.0,
+    weight: Float[Tensor, "R *batch"] | None = None,
+) -> Callable[[Float[Tensor, "R P"]], Float[Tensor, "R P"]]:
+    """The function v -> (F + damping) v, F each replica's Fisher matrix [P, P], which is never formed:
+
+        F = mean_s E_{a ~ pi(. | s)}[grad log pi(a | s) grad log pi(a | s)^T]
+          = Hessian of mean_s KL(pi_fixed(. | s) || pi(. | s)) where the two are the same
+
+    The gradient of that KL is differentiated once more, along v: exact, at the cost of two gradients a call. ``weight``: of
+    each observation, summing to 1, in the place of the mean. Parameters are flat, in the order of ``policy.parameters()``.
+    Raises ValueError for a damping below 0, and TypeError where the policy's distribution has no ``kl``. Source: Pearlmutter
+    (1994); lecture 09, (9.12).
+    """
+    if not damping >= 0:
+        raise ValueError(f"damping is {damping}; it must be >= 0 (0.1 is usual for networks; 0: F itself).")
+    parameters = list(policy.parameters())
+    sizes = [parameter[0].numel() for parameter in parameters]
+    with torch.enable_grad():
+        divergence = kl_from_itself(policy(observation)).flatten(1)  # [R, N]
+        mean = divergence.mean(1) if weight is None else (divergence * weight.flatten(1)).sum(1)
+        slope = torch.autograd.grad(mean.sum(), parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+
+    def product(vector: Tensor) -> Tensor:
+        along = [part.reshape(p.shape) for part, p in zip(vector.split(sizes, 1), parameters, strict=True)]
+        moved = torch.autograd.grad(slope, parameters, along, retain_graph=True, allow_unused=True, materialize_grads=True)
+        return torch.cat([each.flatten(1) for each in moved], 1) + damping * vector
+
+    return product
+
+
+def kl_from_itself(law: Distribution) -> Tensor:
+    """KL(law, held fixed || law): 0 with slope 0, but its second derivative is the Fisher matrix."""
+    if not isinstance(law, distributions.Normal | distributions.Categorical):
+        raise TypeError(f"a {type(law).__name__} has no kl here; policies with a Categorical or a Normal have a Fisher matrix.")
+    return cast(Any, distributions.frozen(law)).kl(law)
+
+
+def conjugate_gradient(
+    product: Callable[[Float[Tensor, "R P"]], Float[Tensor, "R P"]],
+    target: Float[Tensor, "R P"],
+    iterations: int = 10,
+    tolerance: float = 1e-5,
+) -> Float[Tensor, "R P"]:
+    """x with A x = target, from products with A only: one system for each replica, A symmetric and positive definite.
+
+        x = 0,  r = p = target
+        repeat    alpha = r.r / p.A p;  x <- x + alpha p;  r' = r - alpha A p;  p <- r' + (r'.r' / r.r) p;  r <- r'
+
+    Every iteration adds the best step along one more direction; in exact arithmetic P of them suffice. A replica whose residual
+    r is no longer than ``tolerance`` times its target has converged and stops moving, and so does one that meets p.A p <= 0 or
+    a number that is not finite. Raises ValueError for fewer than one iteration. Source: Hestenes & Stiefel (1952); lecture 09,
+    algorithm 9.1.
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations is {iterations}; it must be at least 1 (10 is usual).")
+    x, residual, direction = torch.zeros_like(target), target, target
+    square = target.square().sum(1)
+    enough = tolerance**2 * square
+    for _ in range(iterations):
+        ahead = product(direction)
+        curvature = (direction * ahead).sum(1)
+        moving = (square > enough) & (curvature > 0) & torch.isfinite(curvature)
+        if not moving.any():
+            break
+        size = torch.where(moving, square / curvature, 0).unsqueeze(1)
+        x = torch.where(moving.unsqueeze(1), x + size * direction, x)
+        residual = residual - size * ahead
+        before, square = square, torch.where(moving, residual.square().sum(1), 0)  # 0: it never moves again
+        direction = residual + torch.where(moving, square / before, 0).unsqueeze(1) * direction
+    return x
 
 
 @dataclass(frozen=True)

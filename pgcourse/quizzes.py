@@ -185,6 +185,121 @@ LECTURE_04 = (
     ),
 )
 
+LECTURE_05 = (
+    question(
+        "Which of these may be subtracted from the return of step t without a bias?",
+        wrong("The reward of step t", "It depends on the action of step t, and takes that action's own earnings away."),
+        right("The reward of step t - 1", "It was known before the action was drawn: that is all (5.3) asks."),
+        wrong("The number of steps the episode will last", "The action has a say in that, so it is not fixed before."),
+    ),
+    question(
+        "A baseline is wrong by 100 in every state. What does that do to the gradient estimate?",
+        wrong("It is biased", "100 times a score has mean zero, like any other constant."),
+        right("It stays unbiased and gets noisier", "The mean never asks how good b is, the variance does."),
+        wrong("Nothing", "The variance is a parabola in b, and 100 is far up its side."),
+    ),
+    question(
+        "Leave-one-out with two episodes that run equally long. What is the weight of a step of the first?",
+        right("Its return-to-go minus the other's", "The mean of the others is the other: (5.9) with E = 2."),
+        wrong("Half of that", "So it is with the mean over both, its own included: 1 - 1/E of the gradient is left."),
+        wrong("Zero: two episodes cannot say what is usual", "One other return is a poor guess of V, and an unbiased one."),
+    ),
+    question(
+        "In (5.8), what happens to the gradient with respect to φ of the target r + γ V(s')?",
+        wrong("It is added to that of V(s)", "The target is computed with the old φ and held fixed. In code: detach it."),
+        right("There is none", "The target has the old φ in it, a number. Only V(s) moves."),
+        wrong("It is what λ multiplies", "λ holds φ near the old one, whatever the targets are."),
+    ),
+    question(
+        "Your baseline explains 98 % of the variance of the returns it was fitted to. The policy hardly learns. What first?",
+        wrong("Fit it better", "It may already know these returns by heart, and leave nothing of them."),
+        wrong("Take a longer step", "If the weights are nearly zero for the wrong reason, longer steps do not mend them."),
+        right(
+            "See whether it is fitted before the weights are computed",
+            "Turn 9 b): then it takes the gradient away with the noise.",
+        ),
+    ),
+)
+
+LECTURE_07 = (
+    question(
+        "The critic is too high by 5 in every state, even at the ends. What does that do to what the policy learns from δ?",
+        wrong(
+            "It learns to seek states with high values", "Every state is too high by the same: none looks better than it is."
+        ),
+        right(
+            "With a discount near 1, next to nothing",
+            "By (7.6) the bias is 5γ - 5, the same for every action: a baseline. (At an end, where 0 is right, it would show.)",
+        ),
+        wrong("Every action is reinforced", "The two errors have opposite signs; what is left does not depend on the action."),
+    ),
+    question(
+        "You know the true V. Which λ gives the best advantages?",
+        right("0", "No λ is biased then, and every further δ only adds variance."),
+        wrong("1: it has no bias", "Nor has any other. And it is the noisiest."),
+        wrong("One in between", "That is a bargain between bias and variance. There is no bias to pay for."),
+    ),
+    question(
+        "A step is both terminated and truncated: the pole fell at step 500. What is its δ?",
+        wrong("r + γ V(s') - V(s)", "The world has ended. That the clock stopped as well changes nothing."),
+        right("r - V(s)", "An end has no future, whoever is still looking."),
+        wrong("r", "The prediction V(s) is compared with what came: it stays."),
+    ),
+    question(
+        "Two actors: one subtracts V_φ(s) from sampled returns, the other uses r + γ V_φ(s') - V_φ(s). The critics are equally "
+        "bad. Whose gradient is biased?",
+        wrong("Both", "In the first the critic is a baseline, by (5.3), however bad."),
+        wrong("The first", "It uses the critic only where the action has not acted yet."),
+        right("The second", "Its critic judges what the action led to, and judges wrongly."),
+    ),
+    question(
+        "The target of a Q critic has the maximum over the next actions in it. What has it learned in the end?",
+        wrong("Q of the policy, sooner", "The policy does not enter the target at all."),
+        right("Q of the best policy", "It is the value of acting best from the next step on. Nobody acts like that yet."),
+        wrong("Nothing: it diverges", "With a table it settles, at another place."),
+    ),
+)
+
+LECTURE_09 = (
+    question(
+        "With exact advantages and unlimited data, the surrogate promises a gain of 2, and J falls. How can that be?",
+        wrong("The advantages are the old policy's", "As they should be: (9.2) asks for the old ones."),
+        wrong("The ratios of probabilities are too noisy", "Not with unlimited data."),
+        right(
+            "The new policy visits other states",
+            "That is the only difference between (9.2) and (9.3), and it grows with the KL divergence.",
+        ),
+    ),
+    question(
+        "You divide all parameters of a network by 10 and let the network multiply them by 10. What becomes of the natural "
+        "gradient's step, undamped?",
+        right("The policy changes as before", "F and g change together, and F^-1 g in the new parameters is the same step."),
+        wrong("The policy changes a hundred times as much", "So it would with the plain gradient at a fixed step size."),
+        wrong("It depends on the damping", "There is none here; with one it does, because damping is a ruler for parameters."),
+    ),
+    question(
+        "After k iterations of conjugate gradient from x = 0, what is x?",
+        wrong("The solution, rounded to k digits", "How fast it converges depends on the eigenvalues, not on k alone."),
+        right(
+            "The best point of the space spanned by g, F g, ..., F^(k-1) g",
+            "Best in the norm of F. So as many iterations suffice as there are different eigenvalues.",
+        ),
+        wrong("The point that k steps of gradient descent reach", "Those lie in the same space, but are not the best of it."),
+    ),
+    question(
+        "You want steps half as long. By how much must delta be smaller?",
+        wrong("By half", "The step is sqrt(2 delta / x F x) x: the root is missing."),
+        right("To a quarter", "KL grows with the square of the step, (9.10)."),
+        wrong("Not at all: the line search shortens the steps", "It shortens those that go too far or do not gain, no others."),
+    ),
+    question(
+        "The line search finds no acceptable step. What should TRPO do?",
+        wrong("Take the shortest step tried", "It was measured: it lowers the surrogate or goes too far."),
+        wrong("Take the whole step, and hope", "That is TNPG, in the one case where it is known to fail."),
+        right("Restore the weights, collect the next batch", "It has another gradient, and the critic has learned meanwhile."),
+    ),
+)
+
 LECTURE_11 = (
     question(
         "What does the pathwise estimator need that the score function does not?",
@@ -269,5 +384,53 @@ LECTURE_12 = (
         ),
         wrong("The estimate becomes biased toward the control", "What is subtracted with the score is added back as a slope."),
         wrong("Nothing: the control only matters in training", "It decides how much of f is left for the score to carry."),
+    ),
+)
+
+LECTURE_13 = (
+    question(
+        "A graph: a is drawn; b is drawn given a; c is drawn on its own. The one cost is k(b, c). Which nodes answer for it?",
+        wrong("b and c: a does not stand in it", "a decides how likely each b is, and so what k costs on average."),
+        right("All three", "Arrows lead from a through b to the cost, and from c directly."),
+        wrong("a alone, the root", "A different toss of b or c would have cost something else."),
+    ),
+    question(
+        "You weigh a node with a cost that it cannot reach. What does that do to the estimated gradient?",
+        right(
+            "It gets noisier and stays unbiased", "Given the rest, that cost is fixed, and a score has mean zero, by (13.3)."
+        ),
+        wrong("It becomes biased", "The part that is added has mean zero."),
+        wrong("Nothing: the weight is multiplied by zero", "It has mean zero; in a single sample it is anything but zero."),
+    ),
+    question(
+        "The magic box exp(log p - detach(log p)) is always 1. What is it good for?",
+        wrong(
+            "It keeps the numbers from overflowing",
+            "It is 1 whatever log p is; nothing overflows, but that is not why it is there.",
+        ),
+        wrong("It removes the variance of the score function", "Its first derivative is the score function, noise and all."),
+        right(
+            "Its derivatives are those of p over p, of every order",
+            "The first is the score, the second has the product of the scores that a weight held fixed has lost.",
+        ),
+    ),
+    question(
+        "x is drawn pathwise from a Gaussian, then a coin y is tossed whose logit depends on x. The cost depends on y alone. "
+        "How does the gradient find its way to the parameters of x?",
+        wrong("It does not: a coin has no slope", "Its outcome has none; its probability has."),
+        right("Through log p(y | x)", "The score of y is differentiated by x, and x by its parameters."),
+        wrong("Only if y is relaxed", "Relaxing is a way, and a biased one. The score function of y is enough."),
+    ),
+    question(
+        "A hundred data points, each with its own coin and its own cost. You add the costs up and give the program the sum "
+        "alone. What have you lost?",
+        wrong(
+            "Nothing: the gradient of a sum is the sum of the gradients", "On average. But now every coin answers for the sum."
+        ),
+        wrong("Unbiasedness", "Costs of the other points are noise to a coin, no bias."),
+        right(
+            "Much in variance: a hundredfold or more",
+            "Each coin is weighed with a hundred costs, of which it reaches one. On a plate each point keeps its own.",
+        ),
     ),
 )

@@ -22,6 +22,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "estimators.md"
 EVERY = [(problem, name) for problem in PROBLEMS for name in estimator_table.names(problem) if name != "enumerate_all"]
 CASES = pytest.mark.parametrize(("problem", "name"), EVERY, ids=[f"{problem.name}, {name}" for problem, name in EVERY])
 BIASED = [name for name, method in rx.METHODS.items() if not method.unbiased]
+RELAXED = [name for name in BIASED if "straight" not in name and name != "gumbel_rao"]  # their value is biased too
+UNBIASED = [name for name in rx.METHODS if name not in (*BIASED, "enumerate_all")]
+ON_THE_COIN = [name for name in BIASED if name in estimator_table.names(ONE_COIN)]
 SMALL_BIAS = {("One coin", "gumbel_sparsemax"), ("One coin", "gumbel_entmax")}  # by quadrature: 0.001 and -0.006 of 0.67
 DRAWS = 40_000
 
@@ -94,12 +97,12 @@ def _quadrature(name):
     if name in ("straight_through_gumbel", "gumbel_rao"):
         z = phi + noise
         return np.mean(slope((z > 0) * 1.0) * soft(z) * (1 - soft(z)) / tau)
-    relaxed = {"gumbel_softmax": soft, "gumbel_sparsemax": sparse, "gumbel_entmax": entmax}[name]
+    relaxed = {"gumbel_sparsemax": sparse, "gumbel_entmax": entmax}.get(name, soft)
     h = 1e-3
     return np.mean(cost(relaxed(phi + h + noise)) - cost(relaxed(phi - h + noise))) / (2 * h)
 
 
-@pytest.mark.parametrize("name", BIASED)
+@pytest.mark.parametrize("name", ON_THE_COIN)
 def test_biased_ones_are_as_biased_as_quadrature_says(name):
     found = estimator_table.measure(ONE_COIN, name, 200_000, seed=2)
     expected = _quadrature(name) - float(ONE_COIN.exact)
@@ -208,7 +211,7 @@ def test_value_and_gradient_of_the_decoder(problem):
     value = rx.enumerate_all(_decoder(weight, choices), law)
     (exact,) = torch.autograd.grad(value, weight)
     for name in estimator_table.names(problem):
-        if name in ("enumerate_all", "measure_valued") or (name.startswith("gumbel_") and name != "gumbel_rao"):
+        if name in ("enumerate_all", "measure_valued", *RELAXED):
             continue
         many = problem.law(problem.theta.expand(20_000, -1).clone().requires_grad_())
         weights = start.expand(20_000, 1, -1).clone().requires_grad_()
@@ -288,6 +291,53 @@ def test_list_methods_are_unbiased_by_a_sum_over_orders(size):
             noise[i] = (-torch.tensor(10.0 * place - 20, dtype=D).exp()).exp()  # gumbel 20, 10, 0, -10
         total += chance * rx.estimator("unordered_set", size=size)(objective, theta, noise[None])
     torch.testing.assert_close(total, exact, rtol=0, atol=1e-7)  # u so near 1 keeps nine digits of a Gumbel's order
+
+
+def _autoregressive(begin):
+    """Logits of the next of three kinds [*R, n, 3], which depend on how often each came before."""
+    return begin.sum(-2) @ torch.tensor([[0.5, -1.0, 0.2], [1.0, 0.3, -0.4], [-0.8, 0.1, 0.9]], dtype=D) + torch.tensor(
+        [0.2, 0, -0.3]
+    )
+
+
+def test_beam_search_draws_sequences_without_replacement():
+    """27 sequences, of which four are drawn: all different, the first as often as it is likely, and weighted without bias."""
+    every = rx.outcomes(rx.OneHot(torch.zeros(3, 3, dtype=D)))
+    log_p = sum(_autoregressive(every[:, :d]).log_softmax(-1).mul(every[:, d]).sum(-1) for d in range(3))
+    assert float(log_p.exp().sum()) == pytest.approx(1)
+    found, log_probability, threshold = rx.stochastic_beam_search(_autoregressive, Rng(4, dtype=D).uniform(20_000, 3, 5, 3)[0])
+    code = (found.argmax(-1) * torch.tensor([9, 3, 1])).sum(-1)  # the place among all outcomes
+    torch.testing.assert_close(log_probability, log_p[code])
+    assert all((code[:, i] != code[:, j]).all() for i, j in itertools.combinations(range(4), 2))
+    counts = torch.bincount(code[:, 0], minlength=27)
+    assert float(((counts - 20_000 * log_p.exp()).square() / (20_000 * log_p.exp())).sum()) < 100  # chi-square, 26: 2e-10
+    cost = torch.linspace(-1, 2, 27, dtype=D).exp()
+    included = 1 - (-(log_probability - threshold).exp()).exp()
+    estimate = (log_probability.exp() / included * cost[code]).sum(-1)
+    z = (estimate.mean() - log_p.exp() @ cost) / (estimate.std() / 20_000**0.5)
+    assert abs(float(z)) < LIMIT
+
+
+def test_gumbel_softmax_of_an_unordered_set_is_as_biased_and_quieter():
+    found = {}
+    for name in ("gumbel_softmax", "unordered_set_gumbel_softmax"):
+        found[name] = estimator_table.estimates(TWO_CHOICES, name, DRAWS, seed=5)
+    mine, plain = found["unordered_set_gumbel_softmax"], found["gumbel_softmax"]
+    z = (mine.mean(0) - plain.mean(0)) / ((mine.var(0) + plain.var(0)) / DRAWS).sqrt()
+    assert z.abs().max() < LIMIT
+    assert mine.var(0).sum() < 0.8 * plain.var(0).sum()  # three evaluations against two; 0.67 were they independent
+
+
+def test_normalised_weights_trade_bias_for_noise():
+    noise = Rng(6, dtype=D).uniform(DRAWS, 1, 16)[0]
+    theta = FOUR_COINS.theta.expand(DRAWS, -1)
+    bias = []
+    for size in (3, 8, 14):
+        found = rx.estimator("without_replacement_normalised", size=size)(FOUR_COINS.objective, theta, noise)
+        plain = rx.estimator("without_replacement", size=size)(FOUR_COINS.objective, theta, noise)
+        assert found.var(0).sum() < plain.var(0).sum()
+        bias.append(float((found.mean(0) - FOUR_COINS.exact).norm()))
+    assert bias[0] > 2 * bias[1] > 4 * bias[2]
 
 
 @pytest.mark.parametrize(("problem", "name"), EVERY, ids=[f"{problem.name}, {name}" for problem, name in EVERY])
@@ -379,6 +429,24 @@ def test_squared_estimate_has_the_slope_of_the_variance():
     assert float(slope) == pytest.approx((square(0.301) - square(0.299)).item() / 0.002, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in (*estimator_table.names(ONE_COIN), "vimco") if name in UNBIASED])
+def test_a_second_derivative_is_right_or_refused(name):
+    """Of the one coin, where it is p (1 - p) (1 - 2 p) (f(1) - f(0))."""
+    theta = ONE_COIN.theta.expand(DRAWS, 1).clone().requires_grad_()
+    noise = Rng(14, dtype=D).uniform(DRAWS, *rx.noise_shape(name, ONE_COIN.law(ONE_COIN.theta), 2))[0]
+    value = rx.METHODS[name].surrogate(ONE_COIN.cost, rx.Bernoulli(theta), noise, **estimator_table.settings(ONE_COIN, name))
+    slope = torch.autograd.grad(value.sum(), theta, create_graph=True)[0]
+    if name in ("vimco", "rebar", "arm", "disarm"):
+        with pytest.raises(RuntimeError, match=f"{name} has a first derivative only"):
+            torch.autograd.grad(slope.sum(), theta)
+        return
+    second = torch.autograd.grad(slope.sum(), theta)[0]
+    p = ONE_COIN.theta.sigmoid()
+    exact = ONE_COIN.exact * (1 - 2 * p)
+    accuracy = gradients.bias_and_variance(second, exact)
+    assert (accuracy.bias.abs() < LIMIT * accuracy.standard_error + 1e-9).all()
+
+
 def test_training_the_control_lowers_the_variance():
     theta = FOUR_COINS.theta.expand(500, 4).clone().requires_grad_()
     weight = torch.zeros(4, dtype=D, requires_grad=True)
@@ -422,8 +490,19 @@ def _cost(b):
         (lambda: rx.score_function(_cost, COIN, V), ValueError, "noise_shape"),
         (lambda: rx.unordered_set(_cost, COIN, torch.rand(4), 5), ValueError, "5 of 4 outcomes; it can be 2 .. 4"),
         (lambda: rx.without_replacement(_cost, COIN, torch.rand(4), 4), ValueError, "it can be 1 .. 3"),
+        (lambda: rx.mapo(_cost, COIN, U[:, 0], torch.tensor([[0.5, 1]])), ValueError, "no outcome"),
+        (lambda: rx.mapo(_cost, COIN, U[:, 0], torch.ones(2, 2)), ValueError, "the same outcome twice"),
+        (lambda: rx.mapo(_cost, COIN, U[:0, 0], torch.ones(1, 2)), ValueError, "zero samples"),
+        (lambda: rx.beam_search(_cost, COIN, torch.rand(2, 5, 2)), ValueError, r"holds 5 of 2\^2 sequences"),
+        (lambda: rx.importance_sampled(_cost, COIN, U, CHOICE), TypeError, "one kind"),
+        (lambda: rx.METHODS["vimco"].points, TypeError, "make the bound the cost"),
         (lambda: rx.outcomes(rx.Bernoulli(torch.zeros(20))), ValueError, r"2\^20 outcomes"),
         (lambda: rx.estimator("arm")(_cost, U, U), TypeError, "Expectation"),
+        (
+            lambda: gradients.pathwise(gradients.Expectation(distributions.Categorical, lambda x: x), torch.zeros(1, 3), U),
+            TypeError,
+            r"relaxations.estimator\(name\) .*gumbel_softmax",
+        ),
         (
             lambda: rx.straight_through(lambda b: (b > 0.5).sum(-1), rx.Bernoulli(torch.zeros(2).requires_grad_()), U),
             ValueError,
