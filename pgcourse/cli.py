@@ -18,6 +18,7 @@ COMMANDS = {
     "submit": "Check your exercises and pack those you worked on into one zip, to be handed in.",
     "progress": "Show what is done over the whole course.",
     "train": "Train many learners at once: pgcourse train ALGORITHM ENVIRONMENT --replicas 16.",
+    "sweep": "Train several algorithms in several environments, here or on a Ray cluster, and compare them.",
     "present": "Present a lecture: live in JupyterLab, or with --export as slides in one file.",
     "grade": "Grade a class: a folder, a zip or a download from Canvas, Moodle or Gradescope.",
     "gradebook": "Look into a gradebook, set points by hand, grade again, export.",

@@ -131,7 +131,7 @@ def train(algorithm: Algorithm, environment: Environment, run: Annotated[runs.Ru
 
     Args:
         algorithm: Its name, such as reinforce. It comes before any flag.
-        environment: Its name, such as CartPole-v1, or one of Gymnasium's, such as InvertedPendulum-v5.
+        environment: Its name, such as CartPole-v1, or one of Gymnasium's, such as Pusher-v5.
         run: What holds for every algorithm.
     """
     raise ValueError(f"name the algorithm before any flag: pgcourse train {algorithm} {environment} --replicas {run.replicas}")
@@ -157,9 +157,48 @@ def training(algorithm: str) -> Callable[..., int]:
     command.__doc__ = f"""Train {algorithm} in an environment.
 
     Args:
-        environment: Its name, such as CartPole-v1, or one of Gymnasium's, such as InvertedPendulum-v5.
+        environment: Its name, such as CartPole-v1, or one of Gymnasium's, such as Pusher-v5.
     """
     return command
+
+
+def sweep(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    seeds: int = 16,
+    replicas: int = 16,
+    seed: int = 0,
+    iterations: Annotated[int | None, tyro.conf.arg(metavar="NUMBER")] = None,
+    engine: Literal["local", "ray"] = "local",
+    workers: Annotated[int | None, tyro.conf.arg(metavar="NUMBER")] = None,
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/sweep"),
+) -> int:
+    """Train several algorithms in several environments, here or on a Ray cluster, and compare them.
+
+    pgcourse sweep reinforce rwr CartPole-v1 Acrobot-v1 --seeds 16. A run that is finished is never done again: interrupted or
+    killed, the same command goes on where it was.
+
+    Args:
+        names: Algorithms and environments, in any order; every algorithm is trained in every environment.
+        seeds: How many learners of each.
+        replicas: How many of them are trained at once, as one run; fewer make more runs, to be spread over more machines.
+        seed: The first learner's; the others have the next ones.
+        iterations: Updates of each learner, instead of each algorithm's own number.
+        engine: Where: on this machine, or on a Ray cluster (docs/howto_ray.md).
+        workers: How many runs are under way at once; by default one for each core.
+        out: Where each run gets a folder.
+    """
+    from . import sweep as module
+
+    planned = module.plan(names, seeds, replicas, seed, iterations)
+    try:
+        failed = module.sweep(planned, out, engine, workers)
+    except KeyboardInterrupt:
+        print(f"\nWhat is finished is in {out}; the same command goes on from there.", file=sys.stderr)
+        raise
+    print(module.table(planned, out))
+    if failed:
+        print(f"pgcourse: {len(failed)} of {len(planned)} runs failed; the same command tries them again.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def present(

@@ -11,6 +11,9 @@ __all__ = ["Box", "Discrete", "Env", "Spec", "make", "names"]
 _ENVIRONMENTS = {
     "CartPole-v1": ("cartpole", "CartPole", {}),
     "Pendulum-v1": ("pendulum", "Pendulum", {}),
+    "Acrobot-v1": ("acrobot", "Acrobot", {}),
+    "MountainCar-v0": ("mountain_car", "MountainCar", {}),
+    "MountainCarContinuous-v0": ("mountain_car", "MountainCarContinuous", {}),
     "bandit": ("bandit", "Bandit", {"mean": (0.0, 0.5, 1.0), "standard_deviation": 1.0}),
     "gridworld": ("tabular", "gridworld", {}),
     "aliased-gridworld": ("tabular", "aliased_gridworld", {}),
@@ -20,6 +23,19 @@ _ENVIRONMENTS = {
     "gait": ("gait", "Gait", {}),
     "gait-mujoco": ("gait_mujoco", "MujocoGait", {}),
     "double-pendulum": ("double_pendulum", "DoublePendulum", {}),
+    "cartpole-swing-up": ("cartpole_swing_up", "CartPoleSwingUp", {}),
+    "double-inverted-pendulum": ("double_inverted_pendulum", "DoubleInvertedPendulum", {}),
+    "pong": ("pong", "Pong", {}),
+    "atari-pong": ("atari", "AtariPong", {}),
+    "InvertedPendulum-v5": ("mujoco", "InvertedPendulum", {}),
+    "InvertedDoublePendulum-v5": ("mujoco", "InvertedDoublePendulum", {}),
+    "Reacher-v5": ("mujoco", "Reacher", {}),
+    "Swimmer-v5": ("mujoco", "Swimmer", {}),
+    "Hopper-v5": ("mujoco", "Hopper", {}),
+    "Walker2d-v5": ("mujoco", "Walker2d", {}),
+    "HalfCheetah-v5": ("mujoco", "HalfCheetah", {}),
+    "Ant-v5": ("mujoco", "Ant", {}),
+    "Humanoid-v5": ("mujoco", "Humanoid", {}),
 }
 
 
@@ -45,6 +61,6 @@ def make(name: str) -> Env:
         raise ValueError(
             f"no environment is named {name!r}. "
             + (f"Did you mean {' or '.join(near)}? " if near else "")
-            + f"There are ours ({', '.join(names())}) and those that Gymnasium knows, such as InvertedPendulum-v5."
+            + f"There are ours ({', '.join(names())}) and those that Gymnasium knows, such as Pusher-v5."
         )
     return adapter.Gymnasium(id)

@@ -6,7 +6,6 @@ A walk is open-loop: what the joints are told follows from the parameters and th
 # pyright: reportAttributeAccessIssue=false
 # (mujoco fills its module when it is imported)
 
-import os
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..rng import Noise
 from . import gait
 from .base import Box, Env, Spec
 from .gait import FRONT, LOWER, REAR, UPPER
+from .mujoco import lean, processors, stop_the_clock
 
 LEGS = (
     ("front left", FRONT, 1, 0.0),
@@ -109,8 +109,9 @@ class MujocoGait(Env):
         size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         state = np.zeros((len(first), size))
         state[:, 1 : 1 + first.shape[1]] = first  # after the time
-        threads = self.threads or os.cpu_count() or 1
-        seen, _ = mujoco.rollout.rollout(model, _data(threads), state, told)
+        data = _data(processors(self.threads))
+        stop_the_clock()
+        seen, _ = mujoco.rollout.rollout(model, data, state, told)
         return np.asarray(seen)[:, :, 1 : 1 + model.nq]
 
 
@@ -148,7 +149,7 @@ def _model() -> mujoco.MjModel:
           </body>
         </body>""")
         servos += [f'<position joint="{name} {joint}"/>' for joint in ("roll", "pitch", "knee")]
-    return mujoco.MjModel.from_xml_string(f"""
+    model = mujoco.MjModel.from_xml_string(f"""
     <mujoco model="gait">
       <option timestep="{TIME_STEP}" integrator="implicitfast" iterations="6" jacobian="dense"/>
       <visual><quality offsamples="0" shadowsize="0"/></visual>
@@ -168,6 +169,7 @@ def _model() -> mujoco.MjModel:
       </worldbody>
       <actuator>{"".join(servos)}</actuator>
     </mujoco>""")
+    return lean(model)
 
 
 @cache

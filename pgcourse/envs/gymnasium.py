@@ -6,10 +6,7 @@ neither Gymnasium's SyncVectorEnv nor two threads step InvertedPendulum-v5 notic
 """
 
 import atexit
-import ctypes.util
 import math
-import os
-import sys
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -148,17 +145,12 @@ class Gymnasium(Env):
         """
         if not self._can_draw:
             raise NotImplementedError(f"{self.spec.name} has no picture: Gymnasium renders it in no 'rgb_array' mode.")
-        world = _latest(state).environments[0]
+        world: Any = _latest(state).environments[0]
         if not hasattr(world.unwrapped, "mujoco_renderer"):
             return np.asarray(world.render())
-        _prepare_mujoco(world)
-        try:
-            image = np.asarray(world.render())
-        except Exception as reason:  # of any kind: PyOpenGL falls over in many ways
-            raise RuntimeError(
-                f"MuJoCo cannot draw with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r} ({reason}). Without a screen it needs "
-                "EGL (Debian: apt install libegl1) or OSMesa (libosmesa6); then restart Python. Training needs neither."
-            ) from reason
+        from .mujoco import drawn
+
+        image = drawn(world.unwrapped.model, world.render)
         if world not in self._drawn:
             # MuJoCo has now registered its own end at exit; the world's, registered later, comes before it.
             self._drawn.add(world)
@@ -281,16 +273,3 @@ def _close_one(world: weakref.ref) -> None:
 def _close(environments: list[gymnasium.Env]) -> None:
     while environments:
         environments.pop().close()
-
-
-def _prepare_mujoco(world: Any) -> None:
-    """Before a first picture: a renderer that works without a screen, and nothing that makes software rendering slow.
-
-    Multisampling, shadows and reflections would cost thirty times the rest. Later calls change nothing.
-    """
-    model = world.unwrapped.model
-    model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
-    model.mat_reflectance[:] = 0
-    screen = sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if not screen and "MUJOCO_GL" not in os.environ:
-        os.environ["MUJOCO_GL"] = "egl" if ctypes.util.find_library("EGL") else "osmesa"

@@ -301,7 +301,7 @@ def test_a_program_that_has_drawn_ends_quietly():
     program = f"""
 import torch
 from pgcourse import envs
-env = envs.make({PENDULUM!r})
+env = envs.make({"gymnasium:" + PENDULUM!r})
 env.picture(env.initial(torch.rand(1, 1, 2)))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
