@@ -473,7 +473,7 @@ def kl_from_itself(law: Distribution) -> Tensor:
     """KL(law, held fixed || law): 0 with slope 0, but its second derivative is the Fisher matrix."""
     if not isinstance(law, distributions.Normal | distributions.Categorical):
         raise TypeError(f"a {type(law).__name__} has no kl here; policies with a Categorical or a Normal have a Fisher matrix.")
-    return cast(Any, distributions.frozen(law)).kl(law)
+    return distributions.frozen(cast(Any, law)).kl(law)
 
 
 def conjugate_gradient(

@@ -88,7 +88,8 @@ class History:
         why = ""
         for row in (~finite).nonzero()[:, 0].tolist():
             replica = int(self.active[row])
-            seen = bool(episodes.observation[row].isfinite().all() and episodes.reward[row].isfinite().all())
+            shown = (episodes.observation, episodes.next_observation, episodes.reward)
+            seen = all(each[row].isfinite().all() for each in shown)
             why = "its loss or gradient is not finite" if seen else "an observation or reward is not finite"
             self.stopped[replica] = f"iteration {self.iteration}: {why}"
             warnings.warn(
@@ -129,12 +130,20 @@ class History:
         return self._rows[name][-1]
 
     def window(self, name: str, iterations: int) -> np.ndarray:
-        """Mean over the last ``iterations`` iterations at each iteration (fewer at the beginning), [R, iteration]."""
+        """Mean over the last ``iterations`` iterations at each iteration (fewer at the beginning), [R, iteration].
+
+        Iterations without a value (no episode had ended yet) are left out; where the latest has none, the mean has none.
+        """
         self._known(name)
-        sums = np.cumsum(np.pad(self.metrics[name], ((0, 0), (1, 0))), axis=1)
+        values = self.metrics[name]
+        present = np.isfinite(values)
+        sums, counts = (
+            np.cumsum(np.pad(x, ((0, 0), (1, 0))), axis=1) for x in (np.where(present, values, 0.0), present.astype(float))
+        )
         last = np.arange(1, sums.shape[1])
         first = np.maximum(last - iterations, 0)
-        return (sums[:, last] - sums[:, first]) / (last - first)
+        mean = (sums[:, last] - sums[:, first]) / np.maximum(counts[:, last] - counts[:, first], 1)
+        return np.where(present, mean, np.nan)
 
     def _known(self, name: str) -> None:
         if name not in self._rows:
@@ -146,7 +155,8 @@ class History:
         every = every or max(1, self.iteration // 10)
         lines = ["  ".join(["iteration", f"{'steps':>10}", f"{'seconds':>8}", *(f"{name:>20}" for name in metrics)])]
         for i in [*range(every - 1, self.iteration, every)]:
-            cells = [f"{np.nanmean(m[:, i]):9.4g} +- {np.nanstd(m[:, i]):7.3g}" for m in metrics.values()]
+            known = [m[:, i][~np.isnan(m[:, i])] for m in metrics.values()]
+            cells = [f"{x.mean():9.4g} +- {x.std():7.3g}" if len(x) else f"{'-':>20}" for x in known]
             lines.append("  ".join([f"{i + 1:9d}", f"{steps[:, i].mean():10.0f}", f"{self._seconds[i]:8.1f}", *cells]))
         return "\n".join(lines)
 

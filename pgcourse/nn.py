@@ -44,19 +44,84 @@ class MLP(torch.nn.Module):
         self.biases = torch.nn.ParameterList(torch.zeros(len(rng), 1, m, device=rng.device, dtype=rng.dtype) for _, m in layers)
 
     def forward(self, x: Float[Tensor, "R *batch n"]) -> Float[Tensor, "R *batch m"]:
-        replicas = len(self.biases[0])
+        replicas = len(next(iter(_members(self.biases))))
         if x.shape[-1] != self.sizes[0] or x.shape[0] != replicas:
             raise ValueError(
                 f"the network got an input of shape {tuple(x.shape)}; it takes [{replicas}, ..., {self.sizes[0]}]: "
                 f"{replicas} replicas first, {self.sizes[0]} features last."
             )
         hidden = x.reshape(replicas, -1, x.shape[-1])
-        last = len(self.sizes) - 2
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        layers = list(zip(_members(self.weights), _members(self.biases), strict=True))
+        for weight, bias in layers[:-1]:
             hidden = torch.baddbmm(bias, hidden, weight)
-            if layer < last:
-                hidden = self.activation(hidden)
-        return hidden.reshape(*x.shape[:-1], self.sizes[-1])
+            hidden = (
+                hidden.tanh_() if self.activation is torch.tanh else self.activation(hidden)
+            )  # in place where that is known
+        weight, bias = layers[-1]
+        return torch.baddbmm(bias, hidden, weight).reshape(*x.shape[:-1], self.sizes[-1])
+
+
+def _members(parameters: torch.nn.ParameterList) -> Iterable[Tensor]:
+    # Not by its own iterator, which takes 5 us a tensor: as long as a small layer.
+    return parameters._parameters.values()
+
+
+class PixelLayer(torch.nn.Module):
+    """A first layer of R networks for pictures of which only a few pixels are lit: the sum of those pixels' columns.
+
+        y = b + sum_k sign(k) W[|k|],    k the numbers in the list, 0 for none
+
+    The list says +k where pixel k - 1 is +1 and -k where it is -1 (``picture`` draws it). The result is that of the product of
+    the whole picture with W [R, pixels, units], in time that does not depend on the number of pixels. W begins small, as
+    N(0, 0.05^2): what the pixels say is to be learned, not drawn.
+    """
+
+    def __init__(self, rng: Rng, pixels: int, units: int):
+        super().__init__()
+        self.weight = torch.nn.Parameter(0.05 * rng.normal(pixels + 1, units))  # row 0 stands for none
+        self.bias = torch.nn.Parameter(torch.zeros(len(rng), 1, units, device=rng.device, dtype=rng.dtype))
+
+    def forward(self, pixels: Float[Tensor, "R *batch L"]) -> Float[Tensor, "R *batch units"]:
+        lists = pixels.reshape(len(self.weight), -1, pixels.shape[-1])
+        index, sign = lists.abs().long(), lists.sign()
+        # A replica at a time: their weights do not lie side by side in memory, and one table of them all would be a copy.
+        total = torch.stack([_summed(*each) for each in zip(index, self.weight, sign, strict=True)])
+        return (total + self.bias).reshape(*pixels.shape[:-1], -1)
+
+
+def _summed(index: Tensor, weight: Tensor, sign: Tensor) -> Tensor:
+    return torch.nn.functional.embedding_bag(index, weight, mode="sum", per_sample_weights=sign)
+
+
+def picture(pixels: Float[Tensor, "*batch L"], side: int) -> Float[Tensor, "*batch side side"]:
+    """A list of pixels (see ``PixelLayer``) drawn out: +1 and -1 where the list says so, 0 elsewhere."""
+    drawn = pixels.new_zeros(*pixels.shape[:-1], side * side + 1)
+    return drawn.scatter_add(-1, pixels.abs().long(), pixels.sign())[..., 1:].unflatten(-1, (side, side))
+
+
+class Convolution(torch.nn.Module):
+    """R layers that look at a picture patch by patch, everywhere with the same weights.
+
+        y[m, i, j] = b[m] + sum_{n, k, l} W[m, n, k, l] x[n, stride i + k, stride j + l]
+
+    Weights [R, m, n, size, size] are drawn from N(0, 1 / (n size^2)), biases [R, m] begin at 0.
+    """
+
+    def __init__(self, rng: Rng, channels_in: int, channels_out: int, size: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        scale = (channels_in * size**2) ** -0.5
+        self.weight = torch.nn.Parameter(scale * rng.normal(channels_out, channels_in, size, size))
+        self.bias = torch.nn.Parameter(torch.zeros(len(rng), channels_out, device=rng.device, dtype=rng.dtype))
+
+    def forward(self, x: Float[Tensor, "R *batch n H W"]) -> Float[Tensor, "R *batch m H2 W2"]:
+        replicas = len(self.weight)
+        folded = x.reshape(replicas, -1, *x.shape[-3:]).transpose(0, 1).flatten(1, 2)  # replicas as groups of channels
+        y = torch.nn.functional.conv2d(
+            folded, self.weight.flatten(0, 1), self.bias.flatten(), stride=self.stride, groups=replicas
+        )
+        y = y.unflatten(1, (replicas, -1)).transpose(0, 1)
+        return y.reshape(*x.shape[:-3], *y.shape[2:])
 
 
 class Normalizer(torch.nn.Module):
@@ -125,32 +190,59 @@ class Optimizer(ABC):
         self.index = torch.arange(self.replicas)
         """Which of the original replicas the rows are; fewer once some have stopped."""
         self._parked: list[tuple[Tensor, list[Tensor]]] = []
+        self._gather()
 
-    def step(self, losses: Float[Tensor, " R"]) -> Bool[Tensor, " R"]:
-        """Descend each replica's loss by one step; returns which replicas could.
+    def _gather(self) -> None:
+        """Lay the weights of each replica out in one row of memory, to be passed over once; the parameters are views of it."""
+        self._weights = torch.cat([parameter.detach().flatten(1) for parameter in self.parameters], 1)  # [R, P]
+        parts = self._weights.split([parameter[0].numel() for parameter in self.parameters], 1)
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.data = part.view(parameter.shape)
 
-        A replica whose loss or gradient is not finite keeps its weights and its optimizer state as they were: it is the
-        *update* that is masked (a loss set to zero would still move Adam, and its gradient would still be NaN).
+    def _rows(self) -> Tensor:
+        """The weights [R, P], about to be changed in place."""
+        if self.parameters[0].data_ptr() != self._weights.data_ptr():  # another optimizer has laid them out since
+            self._gather()
+        torch.autograd.graph.increment_version(
+            self.parameters
+        )  # who still needs the old weights for a gradient is to hear of it
+        return self._weights
+
+    def step(self, losses: Float[Tensor, " R"], going: Bool[Tensor, " R"] | None = None) -> Bool[Tensor, " R"]:
+        """Descend each replica's loss by one step; returns which replicas' losses and gradients are finite.
+
+        A replica whose loss or gradient is not finite, or that is not ``going``, keeps its weights and its optimizer state as
+        they were: it is the *update* that is masked (a loss set to zero would still move Adam, and its gradient would still be
+        NaN).
         """
+        finite = torch.isfinite(losses.detach())
         gradient = flat_gradient(losses, self.parameters)
+        return self.descend(gradient, finite if going is None else finite & going) & finite
+
+    def descend(self, gradient: Float[Tensor, "R P"], going: Bool[Tensor, " R"] | None = None) -> Bool[Tensor, " R"]:
+        """``step`` with a gradient that was found elsewhere, by another process, say; returns where it is finite. It is clipped
+        in place."""
         norm = torch.linalg.vector_norm(gradient, dim=1)
-        finite = torch.isfinite(losses.detach()) & torch.isfinite(norm)
+        finite = torch.isfinite(norm)
         if self.max_gradient_norm is not None:
-            gradient = gradient * (self.max_gradient_norm / norm.clamp(min=self.max_gradient_norm)).unsqueeze(1)
-        alive = finite.unsqueeze(1)
-        self.move(self._direction(torch.where(alive, gradient, 0), alive.to(gradient.dtype)), -self.step_size)
+            gradient.mul_((self.max_gradient_norm / norm.clamp(min=self.max_gradient_norm)).unsqueeze(1))
+        self._descend(gradient, finite if going is None else finite & going)
         return finite
+
+    def share_memory(self) -> None:
+        """Move weights and state to memory that other processes work on as well, once the optimizer has been sent to them."""
+        for tensor in vars(self).values():
+            if isinstance(tensor, Tensor):
+                tensor.share_memory_()  # the parameters are views of it, and move along
 
     @torch.no_grad()
     def move(self, step: Float[Tensor, "R P"], size: float = 1.0) -> None:
         """Add ``size * step`` to the weights, all of a replica's in one row: for methods that find their step by themselves."""
-        parts = step.split([parameter[0].numel() for parameter in self.parameters], 1)
-        for parameter, part in zip(self.parameters, parts, strict=True):
-            parameter.add_(part.reshape(parameter.shape), alpha=size)
+        self._rows().add_(step, alpha=size)
 
     @abstractmethod
-    def _direction(self, gradient: Tensor, alive: Tensor) -> Tensor:
-        """The step before the step size, [R, P]; zero, with the state untouched, where ``alive`` [R, 1] is 0."""
+    def _descend(self, gradient: Tensor, alive: Tensor) -> None:
+        """Take the step [R, P]; where ``alive`` [R] is false, weights and state stay as they are."""
 
     @abstractmethod
     def _select(self, keep: Tensor) -> None:
@@ -163,6 +255,7 @@ class Optimizer(ABC):
         self.index = self.index[rows]
         for tensor in self._tensors:
             tensor.data = tensor.data[keep]
+        self._gather()
         self._select(keep)
 
     def restore(self) -> None:
@@ -179,8 +272,8 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Gradient descent: theta <- theta - step_size * gradient."""
 
-    def _direction(self, gradient, alive):
-        return gradient
+    def _descend(self, gradient, alive):
+        self.move(torch.where(alive.unsqueeze(1), gradient, 0), -self.step_size)
 
     def _select(self, keep):
         pass
@@ -205,20 +298,25 @@ class Adam(Optimizer):
     ):
         super().__init__(module, step_size, max_gradient_norm)
         self.decay, self.epsilon = decay, epsilon
-        self.mean = torch.cat([torch.zeros_like(p, requires_grad=False).flatten(1) for p in self.parameters], 1)
-        self.square = torch.zeros_like(self.mean)
-        self.steps = 0  # common to all replicas: one that missed a step is not here for the next
+        self.mean, self.square = torch.zeros_like(self._weights), torch.zeros_like(self._weights)
+        self.steps = torch.zeros(self.replicas, device=self._weights.device)  # a replica may miss some
 
-    def _direction(self, gradient, alive):
-        first, second = self.decay
-        self.steps += 1
-        self.mean.lerp_(gradient, (1 - first) * alive)
-        self.square.lerp_(gradient.square(), (1 - second) * alive)
-        scale = (self.square / (1 - second**self.steps)).sqrt_().add_(self.epsilon)
-        return self.mean / scale * (alive / (1 - first**self.steps))
+    @torch.no_grad()
+    def _descend(self, gradient, alive):
+        rows = [tensor.unbind() for tensor in (self._rows(), gradient, self.mean, self.square)]
+        count = self.steps.unbind()
+        if not alive.all():
+            going = alive.nonzero()[:, 0].tolist()
+            if not going:
+                return
+            *rows, count = ([row[r] for r in going] for row in (*rows, count))
+        # torch's own kernel, which reads and writes everything once: written out it takes fifteen passes over the weights.
+        torch._foreach_add_(count, 1)
+        options = {"beta1": self.decay[0], "beta2": self.decay[1], "eps": self.epsilon, "lr": self.step_size}
+        torch._fused_adam_(*rows, [], count, weight_decay=0.0, amsgrad=False, maximize=False, **options)
 
     def _select(self, keep):
-        self.mean, self.square = self.mean[keep], self.square[keep]
+        self.mean, self.square, self.steps = self.mean[keep], self.square[keep], self.steps[keep]
 
 
 def lift(function: Callable[..., Tensor], *, per_env: bool = False) -> Callable[..., Tensor]:

@@ -5,6 +5,8 @@ what one action needs to be sampled. With ``normalise=True`` the network sees ob
 ``normalizer``, which whoever trains it keeps up to date, and which is saved with it.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -70,6 +72,41 @@ class Deterministic(torch.nn.Module):
         return distributions.Deterministic(self.body(observation))
 
 
+class Pixels(torch.nn.Module):
+    """pi(a | s) for pictures given as lists of lit pixels: one hidden layer of ``hidden`` rectified units. Lecture 06."""
+
+    def __init__(self, rng: Rng, pixels: int, actions: int, hidden: int = 200):
+        super().__init__()
+        self.first = nn.PixelLayer(rng, pixels, hidden)
+        self.last = nn.MLP(rng, (hidden, actions), output_scale=0.1)
+        self.noise = Noise("uniform")
+
+    def forward(self, observation: Float[Tensor, "R *batch L"]) -> distributions.Categorical:
+        return distributions.Categorical(self.last(self.first(observation).relu()))
+
+
+class Convolutional(torch.nn.Module):
+    """pi(a | s) for square pictures given as lists of lit pixels: ``channels`` filters slide over the picture. Lecture 06.
+
+    pixels: of a whole picture, side times side. The filters are 8 x 8, moved by 4; then one hidden layer of ``hidden``
+    rectified units.
+    """
+
+    def __init__(self, rng: Rng, pixels: int, actions: int, hidden: int = 32, channels: int = 8):
+        super().__init__()
+        self.side = math.isqrt(pixels)
+        if self.side**2 != pixels:
+            raise ValueError(f"pixels is {pixels}; a square picture has 1600 or 6400, say.")
+        self.first = nn.Convolution(rng, 1, channels, 8, 4)
+        places = (self.side - 8) // 4 + 1
+        self.last = nn.MLP(rng, (channels * places**2, hidden, actions), torch.relu, output_scale=0.1)
+        self.noise = Noise("uniform")
+
+    def forward(self, observation: Float[Tensor, "R *batch L"]) -> distributions.Categorical:
+        seen = self.first(nn.picture(observation, self.side).unsqueeze(-3)).relu()
+        return distributions.Categorical(self.last(seen.flatten(-3)))
+
+
 class Value(torch.nn.Module):
     """V(s), the critic: observations [R, *batch, O] -> one number each, [R, *batch]."""
 
@@ -86,7 +123,7 @@ def _normalizer(rng: Rng, size: int, normalise: bool) -> torch.nn.Module:
     return nn.Normalizer(rng, size) if normalise else torch.nn.Identity()
 
 
-Policy = Categorical | Gaussian | Deterministic
+Policy = Categorical | Gaussian | Deterministic | Pixels | Convolutional
 
 
 def for_env(env: Env, rng: Rng, hidden: tuple[int, ...] = HIDDEN, normalise: bool = False) -> Categorical | Gaussian:

@@ -1,12 +1,13 @@
 """Acting in R x E copies of an environment and recording what happened."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from . import distributions
+from . import distributions, returns
 from .envs.base import Env, State
 from .policies import Policy
 from .rng import Rng
@@ -47,10 +48,20 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Carry:
-    """Where a rollout stopped, so that the next one can go on: states, and steps since each episode began [R, E]."""
+    """Where a rollout stopped, so that the next one can go on: states, and of each episode under way its steps and rewards.
+
+    episode_return: mean undiscounted return of the episodes that have ended last, in the latest rollout in which any did; NaN
+    before there was one.
+    """
 
     state: State
     elapsed: Int[Tensor, "R E"]
+    earned: Float[Tensor, "R E"]
+    episode_return: Float[Tensor, " R"]
+
+    def select(self, env: Env, keep: Bool[Tensor, " R"]) -> "Carry":
+        """To go on with some replicas only."""
+        return Carry(env.select(self.state, keep), self.elapsed[keep], self.earned[keep], self.episode_return[keep])
 
 
 def rollout(
@@ -111,32 +122,35 @@ def _run(env, policy, rng, steps, environments, start, reset_noise):
         elapsed = torch.zeros(len(rng), environments, dtype=torch.int64, device=rng.device)
     else:
         state, elapsed = start.state, start.elapsed
-    ended = torch.zeros_like(elapsed, dtype=torch.bool)
+    never = torch.zeros_like(elapsed, dtype=torch.bool)
+    ended, going = never, ~never
     seen, laws = [], []
     observation = env.observe(state).to(rng.dtype)
-    for t in range(steps):
+    # With few worlds what a step costs is the number of its operations; so there is none in here that could be elsewhere.
+    for t, for_action, for_step in zip(range(steps), _each(action_noise, steps), _each(step_noise, steps), strict=True):
         law = policy(observation)
-        action = law.sample(_at(action_noise, t))
+        action = law.sample(for_action)
         if t == 0:
             env.validate_action(action, elapsed.shape)
-        state, reward, terminated = env.step(state, action, _at(step_noise, t))
+        state, reward, terminated = env.step(state, action, for_step)
         next_observation = env.observe(state).to(rng.dtype)
         elapsed = elapsed + 1
-        truncated = torch.zeros_like(ended) if limit is None else elapsed >= limit
+        truncated = never if limit is None else elapsed >= limit
         if (cut := env.truncated(state)) is not None:
             truncated = truncated | cut
-        seen.append((observation, action, reward, next_observation, terminated, truncated, ~ended))
+        seen.append((observation, action, reward, next_observation, terminated, truncated, going))
         laws.append(law)
         done, observation = terminated | truncated, next_observation
         if not done.any():
             continue
         if reset_noise is None:
             ended = ended | done
+            going = ~ended
             if ended.all():
                 break
             state = env.rest(done, state, first_noise)
         else:
-            state = env.reset(done, state, _at(reset_noise, t))
+            state = env.reset(done, state, reset_noise[:, t])
         elapsed = elapsed.masked_fill(done, 0)
         observation = env.observe(state).to(rng.dtype)
     observation, action, reward, next_observation, terminated, truncated, valid = (
@@ -145,8 +159,14 @@ def _run(env, policy, rng, steps, environments, start, reset_noise):
     # One call for all steps: the log-probability costs a stack instead of a few operations per step.
     log_probability = distributions.stack(laws, 1).log_prob(action)
     record = Rollout(observation, action, log_probability, reward, next_observation, terminated, truncated, valid)
-    return record, Carry(state, elapsed)
+    earned = returns.so_far(reward, 1.0, record.done, torch.zeros_like(reward[:, 0]) if start is None else start.earned)
+    before = torch.full_like(reward[:, 0, 0], torch.nan) if start is None else start.episode_return
+    count = record.done.sum((1, 2))
+    mean = torch.where(record.done, earned, 0).sum((1, 2)) / count.clamp(min=1)
+    rest = torch.where(record.done[:, -1], 0, earned[:, -1])
+    return record, Carry(state, elapsed, rest, torch.where(count > 0, mean, before))
 
 
-def _at(noise: Tensor | None, t: int) -> Tensor | None:
-    return None if noise is None else noise[:, t]
+def _each(noise: Tensor | None, steps: int) -> Sequence[Tensor | None]:
+    """The noise of each step."""
+    return [None] * steps if noise is None else noise.unbind(1)

@@ -132,3 +132,10 @@ def test_bernoulli_frequencies():
     p = law.probabilities
     share = law.sample(Rng(0, dtype=D).uniform(n, 2, 4)[0]).mean(0)
     assert ((share - p).abs() < 5.5 * (p * (1 - p) / n).sqrt()).all()
+
+
+def test_of_two_outcomes_the_first_is_drawn_below_its_probability():
+    logits = torch.tensor([0.3, -1.1], dtype=torch.float64)
+    probability = logits.softmax(-1)[0]
+    noise = torch.stack((probability * 0, probability - 1e-9, probability + 1e-9, probability * 0 + 1 - 1e-16))
+    assert Categorical(logits.expand(4, 2)).sample(noise).tolist() == [0, 0, 1, 1]

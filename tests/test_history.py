@@ -29,6 +29,18 @@ def test_window():
     assert filled().window("return", 2)[0].tolist() == [0, 5, 15, 25]
 
 
+def test_what_has_no_value_yet_or_any_more_is_left_out():
+    history = History([0, 1])
+    for row in ([np.nan, np.nan], [2, np.nan], [4, 1], [np.nan, 3]):
+        history.append({"return": torch.tensor(row)}, torch.ones(2))
+        history.iteration += 1
+        history._seconds.append(0.0)
+    np.testing.assert_equal(history.window("return", 2), [[np.nan, 2, 3, np.nan], [np.nan, np.nan, 1, 2]])
+    lines = history.table().splitlines()
+    assert lines[1].endswith(" -")
+    assert "3 +-       0" in lines[4]
+
+
 def test_save_and_load(tmp_path):
     history = filled()
     history.stopped = {2: "iteration 1: why"}

@@ -94,6 +94,57 @@ def test_a_replica_that_is_not_finite_is_frozen_and_the_others_go_on(make, poiso
         assert torch.equal(optimizer.mean[1], state[1])
 
 
+@pytest.mark.parametrize("make", [lambda m: nn.Adam(m, 0.1), lambda m: nn.SGD(m, 0.1)], ids=["Adam", "SGD"])
+def test_a_replica_that_waits_is_as_if_the_step_had_not_been(make):
+    """Its count of steps included, which Adam's correction rests on."""
+    x = Rng(range(3), dtype=D).normal(6, 4)
+
+    def run(masks):
+        mlp = networks()
+        optimizer = make(mlp)
+        for mask in masks:
+            assert optimizer.step(losses(mlp, x, torch.ones(3, dtype=D)), torch.tensor(mask)).all()
+        return mlp.parameters()
+
+    masked = run([[True, True, True], [True, False, True], [False, False, False], [True, True, True]])
+    for whole, three, two in zip(masked, run([[True] * 3] * 3), run([[True] * 3] * 2), strict=True):
+        assert torch.equal(whole[[0, 2]], three[[0, 2]])
+        assert torch.equal(whole[1], two[1])
+
+
+def test_two_optimizers_may_share_a_module():
+    mlp, alone = networks(), networks()
+    x, scale = Rng(range(3), dtype=D).normal(6, 4), torch.ones(3, dtype=D)
+    first, second, only = nn.SGD(mlp, 0.1), nn.SGD(mlp, 0.1), nn.SGD(alone, 0.1)
+    for optimizer in (first, second, first, first, second):
+        optimizer.step(losses(mlp, x, scale))
+        only.step(losses(alone, x, scale))
+    for shared, own in zip(mlp.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(shared, own)
+
+
+@pytest.mark.parametrize("make", [lambda m: nn.Adam(m, 0.1), lambda m: nn.SGD(m, 0.1)], ids=["Adam", "SGD"])
+def test_a_gradient_at_weights_that_are_gone_is_an_error(make):
+    mlp, x = networks(), Rng(range(3), dtype=D).normal(6, 4)
+    optimizer, old = make(mlp), losses(mlp, x, torch.ones(3, dtype=D))
+    optimizer.step(losses(mlp, x, torch.ones(3, dtype=D)))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        optimizer.step(old)
+
+
+def test_mlp_can_be_differentiated_twice():
+    mlp = networks(range(2), (2, 3, 1))
+    x = Rng(range(2), dtype=D).normal(4, 2).requires_grad_()
+    names = [name for name, _ in mlp.named_parameters()]
+    weights = [parameter.detach().clone().requires_grad_() for parameter in mlp.parameters()]
+
+    def out(x, *weights):
+        return torch.func.functional_call(mlp, dict(zip(names, weights, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(out, (x, *weights))
+    assert torch.autograd.gradgradcheck(out, (x, *weights))
+
+
 def test_selecting_replicas_and_restoring_them():
     mlp = networks(range(4))
     start = [p.detach().clone() for p in mlp.parameters()]

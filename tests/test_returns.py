@@ -140,3 +140,17 @@ def test_an_n_step_return_of_no_steps_is_refused():
     reward, _, next_value, terminated, truncated = batch(0, 3, 1)
     with pytest.raises(ValueError, match="steps is 0"):
         returns.n_step(reward, next_value, 0.9, 0, terminated, truncated)
+
+
+def test_so_far_is_the_running_sum_over_rollouts():
+    """Two rollouts after one another, against the recursion, episodes ending at the seam and elsewhere."""
+    reward, done = Rng(range(3), dtype=torch.float64).normal(9, 2), Rng([5, 6, 7]).uniform(9, 2) < 0.3
+    done[0, 3] = True
+    expected, y = [], torch.zeros(3, 2, dtype=torch.float64)
+    for t in range(9):
+        y = reward[:, t] + 0.9 * y
+        expected.append(y)
+        y = y * ~done[:, t]
+    first = returns.so_far(reward[:, :4], 0.9, done[:, :4], torch.zeros(3, 2, dtype=torch.float64))
+    second = returns.so_far(reward[:, 4:], 0.9, done[:, 4:], first[:, -1] * ~done[:, 3])
+    torch.testing.assert_close(torch.cat((first, second), 1), torch.stack(expected, 1))

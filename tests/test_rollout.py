@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -68,6 +69,22 @@ def test_a_time_limit_truncates_and_counts_over_rollouts():
     assert not batch.terminated.any()
     batch, _ = rollout(env, policy, rng, steps=3, environments=1, start=carry)
     assert batch.truncated[0, :, 0].tolist() == [False, True, False]
+
+
+def test_the_return_of_an_episode_counts_over_rollouts():
+    """Counter pays 1, 2, 3 and ends; rollouts of 2 steps cut its episodes anywhere."""
+    env, rng = Counter(length=3), Rng(range(2))
+    policy, carry, seen, earned = policy_for(env, rng), None, [], []
+    for _ in range(4):
+        _, carry = rollout(env, policy, rng, steps=2, environments=1, start=carry)
+        seen.append(carry.episode_return.tolist())
+        earned.append(carry.earned[:, 0].tolist())
+    assert math.isnan(seen[0][0])
+    assert seen[1:] == [[6, 6]] * 3  # the last rollout, steps 7 and 8, ends none: the last one known stays
+    assert earned == [[3, 3], [1, 1], [0, 0], [3, 3]]
+    part = carry.select(env, torch.tensor([False, True]))
+    assert torch.equal(part.state, carry.state[1:])
+    assert len(part.elapsed) == len(part.earned) == len(part.episode_return) == 1
 
 
 def test_both_ends_at_once_are_both_said():

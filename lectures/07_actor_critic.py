@@ -1,0 +1,737 @@
+# %% [markdown]
+# # 07 What if a critic replaces the sampled return?
+#
+# In lecture 05 a value function told us what to *expect*, and the sampled return told us what came. Nothing stops us from
+# asking it a second time: what is the place worth that I have come to? Then an action can be judged one step later, and
+# the rest of the episode, with all its luck, need not be waited for. The price is that a guess now stands where a fact
+# stood.
+#
+# **After it you can**
+# - estimate an advantage from one step, from $n$ steps, or from all mixed, and say what each costs in bias and noise;
+# - tell an episode that has *ended* from one that was only *cut off*, in code;
+# - train an actor and a critic together, after every single step or in batches.
+#
+# **You need** lectures 04 and 05. **Time:** 70 minutes at the keyboard, 30 as a talk.
+
+# %%
+import inspect
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from IPython.display import Code
+from torch.testing import assert_close
+
+from pgcourse import budget, envs, exact, figures, figures_07, gradients, nn, plots, policies, quizzes, returns, widgets
+from pgcourse.algorithms import a2c, online_actor_critic, reinforce
+from pgcourse.envs.tabular import Tabular, gridworld
+from pgcourse.rng import Rng
+from pgcourse.rollout import episodes, rollout
+
+torch.set_num_threads(1)  # on tensors this small, a second thread costs more than it gives
+
+# %% [markdown]
+# ## The grid, once more
+#
+# The world of lecture 04, turn 5: one step in five slips aside, the goal pays 1, the pit costs 1, every step 0.04. Our
+# walker has some idea where the goal is, no more. We drop the time limit and take $\gamma = 0.9$, so that what a cell is
+# worth does not depend on the clock. Then `exact` knows everything about it.
+
+# %%
+double, discount = torch.float64, 0.9
+world = replace(gridworld(), time_limit=None)
+S, A = world.transition.shape[:2]
+guess = exact.action_value(world, torch.full((S, A), 0.25, dtype=double), discount)
+pi = (4 * guess).softmax(-1)  # a walker with some idea, [S, A]
+V = exact.state_value(world, pi, discount)  # [S]
+advantage = exact.advantage(world, pi, discount)  # [S, A]
+pit_side = 5  # the cell left of the pit
+
+# %%
+picture, ax = plots.figure(7, 4.4)
+figures_07.grid(ax, V, marked=pit_side)
+plots.show(picture, "What each cell is worth to this walker: expected discounted reward from there on.")
+
+# %% [markdown]
+# ## The whole lecture in one picture
+#
+# Left, the four actions in the marked cell: how much better than the walker's average is each (black), and what does an
+# estimate say that asks a critic (mean and spread)? Right, its error over all cells. $\lambda$ says how far the estimate
+# trusts what happened rather than the critic: at 0 one reward and the critic, at 1 all rewards.
+
+# %%
+draw = partial(figures_07.tradeoff, mdp=world, policy=pi, discount=discount, state=pit_side)
+caption = (
+    "A perfect critic makes the sampled future pure noise. The worse the critic, the more of the future it pays to sample."
+)
+widgets.movable(draw, **figures_07.TRADEOFF, caption=caption)
+
+# %% [markdown]
+# Three things to try. Set *critic error* to 0: where is the best $\lambda$ now, and what is left of the red curve? Then 0.6:
+# where has it gone? And at $\lambda = 1$ press *another critic* again and again: nothing at all moves on the left. Why can even
+# a bad critic do no harm there?
+
+# %% [markdown]
+# ## 1. The return, averaged
+#
+# Two values of a policy: what comes after a state, and what comes after an action in it,
+#
+# $$Q(s, a) = \mathbb E[G_t \mid s_t = s, a_t = a], \qquad V(s) = \mathbb E[G_t \mid s_t = s] = \sum_a \pi_\theta(a|s)\, Q(s, a) \tag{7.1}$$
+#
+# In $\nabla J = \mathbb E[\sum_t \gamma^t\, G_t\, \nabla \log \pi_\theta(a_t|s_t)]$, (5.2), take the mean of each term
+# over all that happens *after* $a_t$, with $s_t$ and $a_t$ given. The score stays; $G_t$ becomes its mean:
+#
+# $$\nabla_\theta J = \mathbb E\Big[\sum_t \gamma^t\, Q(s_t, a_t)\, \nabla_\theta \log \pi_\theta(a_t|s_t)\Big]
+# = \mathbb E\Big[\sum_t \gamma^t\, A(s_t, a_t)\, \nabla_\theta \log \pi_\theta(a_t|s_t)\Big] \tag{7.2}$$
+#
+# The second form subtracts the baseline $V(s_t)$, by (5.4); $A = Q - V$ is the **advantage**. "I won" becomes "I think I win
+# with probability 0.63", and that becomes "this made winning 3 % more likely".
+
+# %%
+widgets.predict(
+    "The same episodes, the weights G, G - V, Q and A. Which has the least variance?",
+    ["Q: the averaging is what counts", "G - V: the baseline is what counts", "A, far below the others"],
+)
+
+
+# %%
+def walkers(count):
+    """The walker of the grid, for this many replicas, and their random streams."""
+    rng = Rng(range(count), dtype=double)
+    policy = policies.Categorical(rng, S, A, hidden=())  # a table of logits
+    policy.body.weights[0].data[:] = pi.log()
+    return policy, rng
+
+
+policy, rng = walkers(budget.choose(2000, 400))
+batch = episodes(replace(world, time_limit=100), policy, rng, environments=8)
+state, action = batch.observation.argmax(-1), batch.action  # [R, T, E]
+G = returns.to_go(batch.reward, discount, valid=batch.valid)
+Q = V[:, None] + advantage
+
+# %%
+weights = {"G": G, "G - V": G - V[state], "Q": Q[state, action], "A": advantage[state, action]}
+truth = exact.policy_gradient(world, policy, discount)[0]
+for name, weight in weights.items():
+    kept = returns.powers(discount, G.shape[1], G) * weight
+    log_probability = policy(batch.observation).log_prob(action)
+    estimates = gradients.per_replica(gradients.score_surrogate(log_probability, kept, batch.valid), policy)
+    found = gradients.bias_and_variance(estimates, truth)
+    print(f"{name:6s} largest |z| {found.z.abs().max():4.1f}   variance {found.variance.sum():.4f}")
+
+# %% [markdown]
+# All four are centred. By itself the baseline helps little here, because a return still holds the luck of the whole episode; averaging
+# helps more, but a $Q$ still holds what the cell is worth anyway. Together they leave only which action was taken where. But the last two
+# lines were cheated: nobody knows $Q$ and $A$. The rest of this lecture is about coming near.
+
+# %% [markdown]
+# ## 2. One step ahead
+#
+# A return is a reward and a return: $G_t = r_t + \gamma G_{t+1}$. Averaged over what follows, once or $k$ times,
+#
+# $$Q(s, a) = \mathbb E\big[r_t + \gamma V(s_{t+1}) \mid s, a\big] \tag{7.3}$$
+# $$\phantom{Q(s, a)} = \mathbb E\big[r_t + \gamma r_{t+1} + \dots + \gamma^{k-1} r_{t+k-1} + \gamma^k V(s_{t+k}) \mid s, a\big] \tag{7.4}$$
+#
+# (the $\mathbb E$ also chooses $a_{t+1}, \dots$ by the policy). An end has no future: $V = 0$ in the goal and in the pit. With the
+# tables of the world, every $k$ must give the same:
+
+# %%
+moves = torch.einsum("sa,sak->sk", pi, world.transition)  # P(s' | s) under the walker
+paid = (world.transition * world.reward).sum(-1)  # E[r | s, a]
+for k in (1, 2, 5, 20):
+    ahead = V
+    for _ in range(k - 1):  # one reward, then what is ahead
+        ahead = (pi * paid).sum(-1) + discount * moves @ ahead
+    expanded = paid + discount * world.transition @ ahead  # (7.4)
+    assert_close(expanded, Q)
+    print(f"k = {k:2d}: Q in the marked cell", expanded[pit_side].numpy().round(6))
+
+# %% [markdown]
+# ## 3. The TD error
+#
+# Subtract $V(s_t)$ from what stands in (7.3):
+#
+# $$\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t), \qquad \mathbb E[\delta_t \mid s_t, a_t] = Q(s_t, a_t) - V(s_t) = A(s_t, a_t) \tag{7.5}$$
+#
+# This is the **temporal-difference error**. Did things get better or worse in this step than $V$ had said? One reward and one look
+# at a table, and it is an unbiased estimate of the advantage, if $V$ is the true one. Let 20,000 walkers begin in the marked cell:
+
+# %%
+here = torch.nn.functional.one_hot(torch.tensor(pit_side), S).to(double)
+policy, rng = walkers(1)
+walks, _ = rollout(replace(world, initial_probability=here), policy, rng, steps=60, environments=20_000)
+now, following = walks.observation.argmax(-1), walks.next_observation.argmax(-1)  # [1, T, E]
+ends = (walks.terminated, walks.truncated)
+delta = returns.td_error(walks.reward, V[now], V[following], discount, walks.terminated)[0, 0]  # of the first step, [E]
+whole = returns.to_go(walks.reward, discount, walks.done)[0, 0] - V[pit_side]  # G - V
+
+# %%
+for a, name in enumerate(world.actions):
+    chosen = walks.action[0, 0] == a
+    print(f"{name:6s} exact {advantage[pit_side, a]:+.3f}", end="")
+    for what, x in (("δ", delta[chosen]), ("G - V", whole[chosen])):
+        print(f"   {what}: {x.mean():+.3f} ± {1.96 * x.std() / len(x) ** 0.5:.3f}, deviation {x.std():.2f}", end="")
+    print()
+
+# %% [markdown]
+# Both agree with the exact advantage, and $\delta$ is the quieter. What comes later is the same for every action that leads to a
+# cell; $V$ has averaged it already.
+
+# %% [markdown]
+# ## 4. A critic that is wrong
+#
+# We never have $V$. We have a network $V_\phi$, the **critic**, which is off by $e(s) = V_\phi(s) - V(s)$. Put it into (7.5):
+#
+# $$\mathbb E[\delta_t \mid s_t, a_t] = A(s_t, a_t) + \gamma\, \mathbb E[e(s_{t+1}) \mid s_t, a_t] - e(s_t) \tag{7.6}$$
+
+# %%
+widgets.predict(
+    "Which of the two errors in (7.6) can make the policy learn the wrong thing?",
+    ["Both", "Only e at the next state", "Only e at the present state"],
+)
+
+# %%
+critic = figures_07.critic_off_by(world, V, 0.5, seed=3)  # V_phi: off by about 0.5 in every cell
+e = critic - V
+mean, _ = exact.advantage_estimate(world, pi, critic, discount, steps=1)  # E[delta | s, a] with this critic
+assert_close(mean, advantage + discount * world.transition @ e - e[:, None])  # (7.6)
+print("           ", world.actions)
+print("exact A    ", advantage[pit_side].numpy().round(2))
+print("E[δ]       ", mean[pit_side].numpy().round(2))
+print("  + e(s)   ", (mean + e[:, None])[pit_side].numpy().round(2))
+
+# %% [markdown]
+# $e(s_t)$ is the same for all actions: it is a baseline, and by (5.3) a baseline is never wrong, only more or less useful. The error
+# at the *next* state differs from action to action, and pulls the policy where the critic is too hopeful. So from here on we
+# count of a bias only what differs between the actions of a state. (In lecture 05 the critic stood only in the baseline. That is
+# why it could be anything.)
+
+# %% [markdown]
+# ## 5. Look n steps ahead
+#
+# Nothing forces us to stop after one reward. Expand by (7.4), and the critic enters later:
+#
+# $$A^{(n)}_t = \underbrace{r_t + \dots + \gamma^{n-1} r_{t+n-1} + \gamma^n V_\phi(s_{t+n})}_{n\text{-step return}} - V_\phi(s_t)
+# = \sum_{k=0}^{n-1} \gamma^k \delta_{t+k} \tag{7.7}$$
+#
+# The last form is the same sum: in it every $V_\phi$ between the first and the last appears twice, with opposite signs. The bias
+# that counts is $\gamma^n\, \mathbb E[e(s_{t+n})]$, and shrinks with $n$. The variance grows: every reward brings its luck.
+
+# %%
+n_step = returns.n_step(walks.reward, critic[following], discount, 4, *ends) - critic[now]  # A^(4), [1, T, E]
+error = returns.td_error(walks.reward, critic[now], critic[following], discount, walks.terminated)
+total, alive = torch.zeros_like(error[0, 0]), torch.ones_like(walks.done[0, 0])
+for k in range(4):
+    total = total + discount**k * error[0, k] * alive
+    alive = alive & ~walks.done[0, k]  # after the end nothing more is added
+assert_close(n_step[0, 0], total)
+print("largest difference of the two forms of (7.7):", (n_step[0, 0] - total).abs().max().item())
+
+# %%
+widgets.predict(
+    "The critic is off by about 0.5. At which n is squared bias plus variance smallest?",
+    ["n = 1: the variance is what hurts", "Somewhere in between", "As large as possible: the bias is what hurts"],
+)
+
+# %%
+lengths = (1, 2, 3, 4, 6, 8, 12, 20)
+by_n = torch.tensor([figures_07.quality(world, pi, critic, discount, steps=n) for n in lengths])
+decays = torch.linspace(0, 1, 11).tolist()
+by_decay = torch.tensor([figures_07.quality(world, pi, critic, discount, decay) for decay in decays])
+picture, axes = plots.figure(8.5, 4.2, columns=2, sharey=True)
+figures_07.errors(axes[0], lengths, by_n)
+figures_07.errors(axes[1], decays, by_decay)
+axes[0].set(xlabel="rewards, n")
+axes[1].set(xlabel="trace decay λ (turn 6)", ylabel="")
+plots.show(picture, "The bias falls, the variance rises. Mixing all n (right) is better than any single n.")
+
+# %%
+for name, places, found in (("n", lengths, by_n), ("λ", decays, by_decay)):
+    best = int(found.sum(1).argmin())
+    print(f"best {name} = {places[best]:.2g}: bias² {found[best, 0]:.4f} + variance {found[best, 1]:.4f}")
+
+# %% [markdown]
+# In between, but what $n$ steps gain in bias they nearly lose in variance. Already at $n = 2$ the critic's errors are no bias any more:
+# it is chance which cell they are then taken from, so they have become noise. A single $n$ leans on the critic at *one* cell. A mixture
+# leans on many, and their errors partly cancel. (The curves are computed, not sampled. Do not expect the same best $n$ or $\lambda$ elsewhere: it
+# depends on the critic, and the critic gets better while you learn.)
+
+# %% [markdown]
+# ## 6. All n at once
+#
+# Why choose one $n$? Take all, the $n$-th with weight $(1 - \lambda)\lambda^{n-1}$; these weights sum to 1. In this mixture, $\delta_{t+k}$
+# is part of every $A^{(n)}$ with $n > k$, and $(1-\lambda)(\lambda^k + \lambda^{k+1} + \dots) = \lambda^k$. So
+#
+# $$\hat A_t = (1 - \lambda) \sum_{n \ge 1} \lambda^{n-1} A^{(n)}_t = \sum_{k \ge 0} (\gamma\lambda)^k\, \delta_{t+k} \tag{7.8}$$
+#
+# **Generalised advantage estimation**, GAE($\lambda$). At $\lambda = 0$ it is $\delta_t$, at $\lambda = 1$ it is $G_t - V_\phi(s_t)$, lecture 05's
+# estimate. Computed backward it is one line: $\hat A_t = \delta_t + \gamma\lambda\, \hat A_{t+1}$, as long as the episode lasts.
+
+
+# %%
+def my_gae(reward, value, next_value, terminated, truncated, trace_decay):
+    """(7.8), from the last step to the first; [R, T, E] in and out."""
+    delta = reward + discount * next_value * ~terminated - value
+    advantage, following = torch.zeros_like(delta), torch.zeros_like(delta[:, 0])
+    for t in reversed(range(delta.shape[1])):
+        goes_on = ~(terminated | truncated)[:, t]
+        advantage[:, t] = following = delta[:, t] + discount * trace_decay * (goes_on * following)
+    return advantage
+
+
+for decay in (0.0, 0.7, 1.0):
+    mine = my_gae(walks.reward, critic[now], critic[following], *ends, decay)
+    assert_close(mine, returns.gae(walks.reward, critic[now], critic[following], discount, decay, *ends))
+print("my_gae and returns.gae agree")
+
+# %% [markdown]
+# Are the computed curves true? The walkers of turn 3 that went up, for five $\lambda$, beside what `exact` computes:
+
+# %%
+for decay in (0.0, 0.5, 0.9, 0.95, 1.0):
+    sampled = my_gae(walks.reward, critic[now], critic[following], *ends, decay)[0, 0]
+    mean, variance = exact.advantage_estimate(world, pi, critic, discount, decay)
+    up = sampled[walks.action[0, 0] == 0]
+    half = 1.96 * up.std() / len(up) ** 0.5
+    print(f"λ = {decay:4.2f}  up: mean {up.mean():+.3f} ± {half:.3f}, exact {mean[pit_side, 0]:+.3f}", end="   ")
+    print(f"deviation {up.std():.3f}, exact {variance[pit_side, 0].sqrt():.3f}")
+
+# %% [markdown]
+# (With the *true* $V$ the errors of different steps are uncorrelated, so their variances add up and $\lambda = 0$ is best. A test of
+# the library checks every estimator of this lecture like this, for every state and action, with a right and a wrong critic.)
+
+# %% [markdown]
+# ## 7. Ended, or cut off?
+#
+# A place that pays 1 a step, for ever: $V = 1/(1 - 0.9) = 10$. Nothing ends there. But we watch it for 20 steps at a time, and
+# whoever watches stops. `terminated` says that the world has ended (no future: $V = 0$). `truncated` says that somebody stopped
+# looking (a time limit): the future goes on, unseen.
+
+# %%
+widgets.predict(
+    "The critic is trained to agree with its own targets, from 20-step episodes, and counts V = 0 after the cut. What does it learn?",
+    ["10, as it should", "About 8.8: the last steps of 20 are a bit too low", "About 5 to 7, at every step"],
+)
+
+
+# %%
+def learned(ended, cut, trace_decay):
+    """The value of the one place that equals the mean of its own targets."""
+    value = torch.zeros(1, 20, 1)
+    for _ in range(500):
+        target = returns.lambda_return(torch.ones(1, 20, 1), value, value, discount, trace_decay, ended, cut)
+        value = target.mean().expand_as(value)
+    return value[0, 0, 0].item()
+
+
+last, never = torch.arange(20).reshape(1, 20, 1) == 19, torch.zeros(1, 20, 1, dtype=torch.bool)
+for trace_decay in (0.0, 0.9, 1.0):
+    right, wrong = learned(never, last, trace_decay), learned(last, never, trace_decay)
+    print(f"λ = {trace_decay:.1f}   cut off: V = {right:5.2f}   taken for an end: V = {wrong:.2f}")
+
+# %% [markdown]
+# Every step pays for it, not only the last, because the critic cannot see the clock: it learns one number, and in it are
+# those steps after which "nothing" comes. Half of the programs one finds make this mistake. The other one, to look past a real end,
+# is worse, as turn 13 will show. In the formulas: $\delta_t$ drops $V(s_{t+1})$ where `terminated`; the sum in (7.8) stops at either.
+
+# %% [markdown]
+# ## 8. Teaching the critic
+#
+# The target is the critic plus what it missed, a number that is held fixed (lecture 05: *bootstrapping*):
+#
+# $$y_t = V_\phi(s_t) + \hat A_t, \qquad \phi \leftarrow \phi - \beta\, \nabla_\phi\, \tfrac12 \big(V_\phi(s_t) - y_t\big)^2 = \phi + \beta\, \hat A_t\, \nabla_\phi V_\phi(s_t) \tag{7.9}$$
+#
+# With $\lambda = 1$ that is Monte Carlo, $y_t = G_t$; with $\lambda = 0$, $y_t = r_t + \gamma V_\phi(s_{t+1})$, one-step TD; in between TD($\lambda$).
+# $\beta$ is a step size. Now on the grid: eight walks for each update, from a table of zeros.
+
+# %%
+widgets.predict(
+    "Which target brings the critic nearest to the true V after 60 updates?",
+    ["λ = 1: it has no bias", "λ = 0: it has the least noise", "It depends on the step size"],
+)
+
+
+# %%
+def critic_errors(trace_decay, step_size, updates, replicas):
+    """Root mean squared error of the critic, as cells are visited, after each update, [R, updates]."""
+    policy, rng = walkers(replicas)
+    visits = exact.visitation(world, pi, discount)
+    table, off = torch.zeros(replicas, S, dtype=double), []
+    for _ in range(updates):
+        batch = episodes(replace(world, time_limit=100), policy, rng, environments=8)
+        value, ahead = (torch.einsum("rtes,rs->rte", o, table) for o in (batch.observation, batch.next_observation))
+        missed = returns.gae(batch.reward, value, ahead, discount, trace_decay, batch.terminated, batch.truncated)
+        total = torch.einsum("rtes,rte->rs", batch.observation, missed * batch.valid)
+        count = torch.einsum("rtes,rte->rs", batch.observation, batch.valid.to(double))
+        table = table + step_size * total / count.clamp(min=1)  # the mean of (7.9) over the visits to each cell
+        off.append(((table - V).square() @ (visits / visits.sum())).sqrt())
+    return torch.stack(off, 1)
+
+
+# %%
+updates, replicas = budget.choose(60, 20), budget.choose(16, 8)
+picture, axes = plots.figure(8.5, 4.4, columns=2, sharey=True)
+paints = ("score_function", "other", "biased")
+for ax, step_size in zip(axes, (0.5, 0.05), strict=True):
+    runs = {f"λ = {decay}": critic_errors(decay, step_size, updates, replicas) for decay in (1.0, 0.9, 0.0)}
+    figures_07.curves(ax, range(1, updates + 1), runs, paints)
+    ax.set(xlabel="updates of the critic", title=f"step size {step_size}", ylim=(0, None))
+axes[0].set_ylabel("error of V")
+plots.show(picture, "Monte Carlo learns fast and stays noisy; TD is calm, and slow when steps are small.")
+
+# %% [markdown]
+# Monte Carlo hears of the goal in one walk, and then follows the luck of every batch. One-step TD passes news on cell by cell; each piece
+# is quiet. With long steps TD ends nearer, with short ones it has not arrived yet. A $\lambda$ in between has something of both.
+#
+# One more difference, promised in lecture 05. Let the critic see only the *column* of a cell, four numbers for eleven cells, and
+# solve for where each of the two settles:
+
+# %%
+column = torch.tensor([c for _, c in ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3))])
+X = torch.nn.functional.one_hot(column).to(double) * ~world.terminal[:, None]  # [S, 4]
+D = torch.diag(exact.visitation(world, pi, discount))
+monte_carlo = torch.linalg.lstsq(D.sqrt() @ X, D.sqrt() @ V).solution
+td = torch.linalg.solve(X.T @ D @ (X - discount * moves @ X), X.T @ D @ (pi * paid).sum(-1))
+for name, phi in (("Monte Carlo", monte_carlo), ("TD", td)):
+    gap = (D @ (X @ phi - V).square()).sum() / D.sum()
+    print(f"{name:12s} V by column {phi.numpy().round(3)}   error {gap.sqrt():.3f}")
+
+# %% [markdown]
+# Where the critic cannot represent the truth, least squares is the best it can do, and TD settles elsewhere: its targets are
+# themselves only what the critic can represent.
+
+# %% [markdown]
+# ## 9. A critic of actions, and the max
+#
+# The oldest **actor-critic** takes (7.2) at its word and learns $Q_\phi(s, a)$:
+#
+# **Algorithm 7.1, actor-critic with $Q$.** At each step: (1) act, see $r, s'$. (2) $\theta \leftarrow \theta + \alpha\, Q_\phi(s, a) \nabla \log \pi_\theta(a|s)$. (3) Move
+# $Q_\phi(s, a)$ toward the target
+#
+# $$y = r + \gamma \sum_{a'} \pi_\theta(a'|s')\, Q_\phi(s', a') \qquad\text{and not}\qquad y = r + \gamma \max_{a'} Q_\phi(s', a') \tag{7.10}$$
+#
+# The slides this lecture follows write the maximum. Does it matter? We iterate both, exactly, until nothing changes.
+
+# %%
+widgets.predict(
+    "With the max in the target, whose value does the critic learn?",
+    ["Our walker's, a little too high", "That of the best policy there is", "Nobody's: it diverges"],
+)
+
+# %%
+settled = {}
+for name, worth in (("mean over the policy", lambda Q: (pi * Q).sum(-1)), ("max", lambda Q: Q.amax(-1))):
+    table = torch.zeros(S, A, dtype=double)
+    for _ in range(500):
+        table = paid + discount * world.transition @ worth(table)
+    settled[name] = table
+    print(f"{name:21s} off from our Q by {(table - Q).abs().max():.3f};  worth of the start {worth(table)[7]:+.3f}")
+_, best = settled["max"].max(-1)
+greedy = torch.nn.functional.one_hot(best, A).to(double)
+print(f"{'best policy':21s} worth of the start {exact.state_value(world, greedy, discount)[7]:+.3f}")
+
+# %% [markdown]
+# The max answers another question: what would be the value *if one acted best from here on*? That is Q-learning, and for *choosing* actions it is fine.
+# As a critic it judges a policy nobody follows: our walker falls into pits which that policy avoids, and is told that all is well. (With a
+# noisy $Q_\phi$ the max is too high as well, because it picks what noise has raised.)
+#
+# $Q_\phi$ needs one number per action, and by turn 1 it leaves the variance of $V$ in the weights. With (7.5) a critic of *states* is
+# enough for an advantage. That is what is used.
+
+# %% [markdown]
+# ## 10. Policy iteration, in gentle steps
+#
+# Given $A$, why climb a gradient at all? **Policy iteration** takes in each state the action with the largest advantage, evaluates the
+# new policy, and repeats. With the exact $A$ it is done after a few rounds. An actor-critic does the same in gentle steps: evaluate
+# a little, improve a little. Both with an $\hat A$ from eight walks and a noisy critic:
+
+# %%
+widgets.predict(
+    "Advantages estimated from eight walks. Which is better after 30 rounds?",
+    ["Jumping to the best action: it is policy iteration, after all", "Gentle steps", "No difference"],
+)
+
+
+# %%
+def improve(step, rounds, replicas, exactly=False):
+    """J after each round, [R, rounds]; step(logits, advantage) -> logits, all [R, S, A]."""
+    policy, rng = walkers(replicas)
+    logits, J = policy.body.weights[0].data, []  # changed in place
+    for _ in range(rounds):
+        J.append(exact.expected_return(world, policy, discount).detach())
+        probability = exact.action_probabilities(world, policy).detach()
+        estimate = exact.advantage(world, probability, discount)
+        if not exactly:
+            estimate = sampled_advantage(policy, rng, exact.state_value(world, probability, discount))
+        logits[:] = step(logits, estimate)
+    return torch.stack(J, 1)
+
+
+# %%
+def sampled_advantage(policy, rng, value):
+    """The mean of GAE(0.9) over visits to each state and action; 0 where there was none, [R, S, A]."""
+    batch = episodes(replace(world, time_limit=60), policy, rng, environments=8)
+    value = value + 0.3 * torch.sin(torch.arange(S) * 5.0) * ~world.terminal  # a critic that is off
+    now, ahead = (torch.einsum("rtes,rs->rte", o, value) for o in (batch.observation, batch.next_observation))
+    A_hat = returns.gae(batch.reward, now, ahead, discount, 0.9, batch.terminated, batch.truncated)
+    pair = torch.einsum("rtes,rtea->rtesa", batch.observation, torch.nn.functional.one_hot(batch.action, A).to(double))
+    pair = pair * batch.valid[..., None, None]
+    return torch.einsum("rtesa,rte->rsa", pair, A_hat) / pair.sum((1, 2)).clamp(min=1)
+
+
+# %%
+def jump(logits, A_hat):
+    """Nearly always the action that looks best."""
+    return 5.0 * torch.nn.functional.one_hot(A_hat.argmax(-1), A).to(double)
+
+
+def gentle(logits, A_hat):
+    """A little more of what looks good."""
+    return logits + 1.0 * A_hat
+
+
+# %%
+rounds, replicas = budget.choose(40, 12), budget.choose(16, 8)
+runs = {"exact A, jump": improve(jump, rounds, 2, exactly=True), "estimated, jump": improve(jump, rounds, replicas)}
+runs["estimated, gentle"] = improve(gentle, rounds, replicas)
+
+# %%
+picture, ax = plots.figure(8, 4.4)
+figures_07.curves(ax, range(rounds), runs, ("exact", "biased", "score_function"))
+ax.set(xlabel="rounds", ylabel="J, exactly", ylim=(-0.6, 0.4))
+plots.show(picture, "A jump trusts one noisy evaluation with everything. Gentle steps average many of them.")
+
+# %% [markdown]
+# A jump makes each round's noise the policy of the next round. And it stops trying: of actions that were hardly taken nothing is known. A
+# gentle step goes a little way, keeps trying, and the next evaluation may correct it. (An average of evaluations of *different* policies is meant. That works because policies change slowly, and how slowly is the
+# question of lecture 09.)
+
+# %% [markdown]
+# ## 11. Online actor-critic
+#
+# Now everything together, in its smallest form.
+#
+# **Algorithm 7.2, online actor-critic.** Repeat:
+#
+# 1. $a \sim \pi_\theta(\cdot|s)$; the world answers with $r$ and $s'$.
+# 2. $\delta = r + \gamma V_\phi(s') - V_\phi(s)$, with $V_\phi(s') = 0$ if $s'$ is an end, by (7.5).
+# 3. $\phi \leftarrow \phi + \beta\, \delta\, \nabla V_\phi(s)$, by (7.9).
+# 4. $\theta \leftarrow \theta + \alpha\, \delta\, \nabla \log \pi_\theta(a|s)$, by (7.2) without $\gamma^t$ (lecture 05).
+#
+# No episode is waited for, nothing is stored. `pgcourse/algorithms/online_actor_critic.py`:
+
+# %%
+Code(inspect.getsource(online_actor_critic.loss) + "\n\n" + inspect.getsource(online_actor_critic.update), language="python")
+
+# %% [markdown]
+# Sixteen learners, one pole each. (In lecture 04 a learner saw sixteen poles fall before it moved at all.)
+
+# %%
+cartpole, seeds = envs.make("CartPole-v1"), budget.choose(16, 4)
+config = online_actor_critic.Config(iterations=budget.choose(70, 10))
+show = plots.live(threshold=475, label="online actor-critic", color="biased")
+policy, online = online_actor_critic.train(cartpole, config, Rng(range(seeds)), progress=show)
+
+# %%
+last = online.metrics["return"][:, -1]
+print(
+    f"after {online.steps[0, -1]:,.0f} steps, {online.steps[0, -1] / 50:.0f} seconds of balancing: mean return {last.mean():.0f}",
+    end=", ",
+)
+print(f"worst {last.min():.0f}, best {last.max():.0f}")
+
+# %% [markdown]
+# From a single stream of experience, each step used once and thrown away. The lines are ragged: a point is the *one* episode that
+# ended last, and consecutive steps are alike, so that the networks are pulled for a while in one direction.
+
+# %% [markdown]
+# ## 12. Batches: A2C
+#
+# **Algorithm 7.3, advantage actor-critic.** Repeat:
+#
+# 1. Go on for $T$ steps in each of $E$ environments.
+# 2. $\hat A_t$ by (7.8), $y_t = V_\phi(s_t) + \hat A_t$.
+# 3. $\theta \leftarrow \theta + \alpha\, \mathrm{mean}_{t,e}\, \nabla\big[\hat A_t \log \pi_\theta(a_t|s_t) + c\, H(\pi_\theta(\cdot|s_t))\big]$
+# 4. $\phi \leftarrow \phi - \beta\, \mathrm{mean}_{t,e}\, \nabla \tfrac12 (V_\phi(s_t) - y_t)^2$
+#
+# Several environments at different places make the batch less alike. $H$ is the entropy: a small bonus for being undecided, against
+# the collapse of lecture 04. From `pgcourse/algorithms/a2c.py`:
+
+# %%
+Code("\n\n".join(map(inspect.getsource, (a2c.estimate, a2c.loss, a2c.losses))), language="python")
+
+# %%
+config = a2c.Config(iterations=budget.choose(400, 30))
+show = plots.live(threshold=475, label="A2C", color="biased")
+_, batched = a2c.train(cartpole, config, Rng(range(seeds)), progress=show)
+
+# %% [markdown]
+# At full budget it stays up. But so did REINFORCE, in lecture 04. Let us be fair: the same number of environment steps for each, on CartPole, and on
+# Pendulum, whose episodes never end and are always cut off after 200 steps. ($\gamma = 0.9$ there: half a second ahead is enough, and it
+# keeps the critic's numbers small.)
+
+# %%
+widgets.predict(
+    "The same number of environment steps for A2C and for REINFORCE. Where is A2C ahead in the end?",
+    ["On both tasks", "On CartPole only", "On Pendulum only", "On neither"],
+)
+
+
+# %%
+def with_as_many(history, env, **settings):
+    """REINFORCE until every replica has taken as many steps as those of ``history``."""
+    enough = history.steps[:, -1].max()
+    until = lambda plain: plain.steps[:, -1].min() >= enough  # noqa: E731
+    return reinforce.train(env, reinforce.Config(**settings), Rng(history.seeds), progress=until)[1]
+
+
+# %%
+pendulum = envs.make("Pendulum-v1")
+settings = {"discount": 0.9, "trace_decay": 0.95, "step_size": 5e-3, "value_step_size": 3e-2, "entropy_weight": 0.0}
+config = a2c.Config(iterations=budget.choose(1000, 60), environments=16, **settings)
+show = plots.live(label="A2C on Pendulum", color="biased")
+swinger, swung = a2c.train(pendulum, config, Rng(range(seeds)), progress=show)
+
+# %%
+plain = {"CartPole": with_as_many(batched, cartpole), "Pendulum": with_as_many(swung, pendulum, discount=0.9)}
+picture, axes = plots.figure(8.5, 4.6, columns=2)
+for ax, (task, history), critic_run in zip(axes, plain.items(), (batched, swung), strict=True):
+    for name, run, paint in (("REINFORCE", history, "sample"), ("A2C", critic_run, "biased")):
+        plots.learning_curve(run, ax=ax, label=name, color=paint, thin=False)
+    ax.set(xlim=(0, critic_run.steps[0, -1]), title=task)
+axes[0].plot(online.steps.mean(0), online.metrics["return"].mean(0), color=plots.COLORS["exact"], label="online, mean")
+plots.legend(axes[0], loc="lower right")
+plots.show(
+    picture,
+    "At full budget: on CartPole they end alike, and online learning starts steepest; on Pendulum returns alone get nowhere.",
+)
+
+
+# %%
+def last_tenth(run, steps):
+    """Mean return over the last tenth of so many steps, and its 95 % interval's half width."""
+    values = [
+        np.interp(np.linspace(0.9, 1, 20) * steps, *rows).mean() for rows in zip(run.steps, run.metrics["return"], strict=True)
+    ]
+    return f"{np.mean(values):5.0f} ± {2 * np.std(values) / len(values) ** 0.5:.0f}"
+
+
+for task, run in (("CartPole", batched), ("Pendulum", swung)):
+    steps = run.steps[0, -1]
+    print(f"{task}, {steps:,.0f} steps: A2C {last_tenth(run, steps)}, REINFORCE {last_tenth(plain[task], steps)}")
+
+# %%
+steps = online.steps[0, -1]
+for name, run in (("online", online), ("A2C", batched), ("REINFORCE", plain["CartPole"])):
+    print(f"CartPole, first {steps:,.0f} steps: {name:9s} {last_tenth(run, steps)}")
+
+# %% [markdown]
+# (At full budget.) On CartPole every return says what matters, how long the pole stood; a few dozen long batches do, and a critic that must first be learned is
+# no help. It pays where returns are noisy: on Pendulum a reward-to-go is mostly about where the rod happened to be. And it pays in
+# *updates*: in the first steps on CartPole the online learner, which has moved thousands of times, is far ahead of both. (Each has the
+# settings of its file, which we tuned on CartPole; others may change the order.)
+
+# %%
+last = swung.metrics["return"][:, -1]
+widgets.watch(swinger, pendulum, replica=int(last.argmax()), steps=budget.choose(200, 40))
+
+# %% [markdown]
+# This is the best of them. The others need more steps: each batch moves the networks once and is thrown away, because after a step it is
+# no longer from this policy. How far one batch may carry is the question of lectures 09 and 10.
+
+# %% [markdown]
+# ## 13. What goes wrong
+#
+# **a) Looking past the end.** Take every fall on CartPole for a cut: `terminated` is never true. Every step pays 1, so what will the critic say
+# of a pole that has fallen? (At full budget.)
+
+
+# %%
+class Endless(type(cartpole)):
+    """CartPole whose falls are reported as time running out."""
+
+    def step(self, state, action, noise=None):
+        state, reward, fallen = super().step(state, action, noise)
+        return state, reward, torch.zeros_like(fallen)
+
+    def truncated(self, state):
+        return (state[..., 0].abs() > 2.4) | (state[..., 2].abs() > 12 / 180 * torch.pi)
+
+
+_, blind = a2c.train(Endless(), a2c.Config(iterations=budget.choose(400, 30)), Rng(range(budget.choose(8, 4))))
+for name, run in (("right", batched), ("past the end", blind)):
+    middle, last = (run.metrics["return"].mean(0)[at] for at in (len(run.seconds) // 2, -1))
+    print(
+        f"{name:13s} return halfway {middle:3.0f}, in the end {last:3.0f}; critic's loss {run.latest('value_loss').mean():.2f}"
+    )
+
+# %% [markdown]
+# At first it learns, because the critic has not yet understood this world. Then it does: every state, fallen or not, is worth $1/(1 -
+# \gamma) = 100$, its loss goes to zero, no action is better than another, and learning is over. *The check*: a step
+# that pays 1 and ends has $\delta = 1 - V(s)$, whatever the critic says of the state after it.
+#
+# **b) A column minus a row.** The critic's output has shape `[N, 1]`, the targets have `[N]`. No error:
+
+# %%
+target = torch.tensor([0.0, 1.0, 2.0, 3.0])
+value = target[:, None]  # a perfect critic, as a column
+print("shape of the difference:", tuple((value - target).shape))
+print("loss of a perfect critic:", (value - target).square().mean().item())
+
+# %% [markdown]
+# Every value is compared with every target; the best such a critic can do is the mean of all. It looks like a critic that cannot learn. *The
+# check*: the loss of a perfect critic is 0.
+#
+# **c) A gradient through the advantage.** One loss, one optimizer, and nobody said that $\hat A$ is a number:
+
+# %%
+policy, rng = policies.for_env(cartpole, Rng([0])), Rng([0])
+value_net = policies.Value(rng, 4)
+seen, _ = rollout(cartpole, policy, rng, 16, 8)
+delta = returns.td_error(seen.reward, value_net(seen.observation), value_net(seen.next_observation), 0.99, seen.terminated)
+log_probability = policy(seen.observation).log_prob(seen.action)
+for name, weight in (("δ as it comes", delta), ("δ as a number", delta.detach())):
+    reached = nn.flat_gradient(-(log_probability * weight).mean((1, 2)), value_net.parameters())
+    print(f"{name}: length of the gradient that reaches the critic {reached.norm():.3f}")
+
+# %% [markdown]
+# In the first case the critic is told to make the advantages of likely actions look good: the loss falls, the return need not rise. *The
+# check*: the policy's loss has no gradient in the critic.
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Choose, and read the reason; change your mind as often as you like.
+
+# %%
+widgets.quiz(quizzes.LECTURE_07)
+
+# %% [markdown]
+# ## In four lines
+#
+# - The gradient wants $A(s, a)$, (7.2). With the true $V$ one TD error has this mean, (7.5).
+# - A wrong critic does harm where it is *ahead*, (7.6). More rewards before it: less bias, more noise; $\lambda$ mixes all lengths, (7.8).
+# - An end has no future. A cut has one.
+# - Actor and critic learn from the same errors, step by step (algorithm 7.2) or in batches (algorithm 7.3).
+#
+# **Now you:** [exercise 07](../exercises/07_actor_critic.ipynb) asks for the TD error, $n$-step returns, GAE with both kinds of ends, the target of
+# a $Q$ critic, and the step of an online actor-critic.
+#
+# **Next:** one stream of experience is alike from step to step. Lecture 08 sends out many workers, and asks whether they should wait for each
+# other.
+
+# %% [markdown]
+# ## Sources
+#
+# - A. G. Barto, R. S. Sutton, C. W. Anderson (1983), Neuronlike adaptive elements that can solve difficult learning control problems. An actor, a
+#   critic, and a pole.
+# - R. S. Sutton (1988), Learning to predict by the methods of temporal differences, *Machine Learning* 3.
+# - R. S. Sutton, A. G. Barto (2018), *Reinforcement Learning: An Introduction*, chapters 6, 7, 12 and 13.
+# - J. Schulman, P. Moritz, S. Levine, M. Jordan, P. Abbeel (2016), High-dimensional continuous control using generalized advantage
+#   estimation, *ICLR*. (7.8).
+# - V. Mnih et al. (2016), Asynchronous methods for deep reinforcement learning, *ICML*. The batch version here is its synchronous form.
+# - F. Pardo, A. Tavakoli, V. Levdik, P. Kormushev (2018), Time limits in reinforcement learning, *ICML*. Ended, or cut off?
+# - Source slides and notes: `002_20f9c9cab9178118.txt` (Q-function, bootstrap error with the max, advantage, online actor-critic),
+#   `003_0746104038de6fc3.txt` (expansions of Q, estimating V by Monte Carlo and TD), `004_c4625da9e5213f66.txt` (TD error as an advantage,
+#   Monte Carlo against TD).
