@@ -32,7 +32,7 @@ def main():
             bar.update()
             bar.set_postfix({"return": f"{history.latest('return').mean():.0f}"}, refresh=False)
 
-        env = envs.make("InvertedPendulum-v5")
+        env = envs.make("gymnasium:InvertedPendulum-v5")
         _, history = reinforce.train(env, config, Rng(range(options.replicas)), progress=progress)
     print(history.table())
     last = history.window("return", 10)[:, -1]

@@ -9,11 +9,11 @@ import torch
 
 pytest.importorskip("ale_py")
 
-from pgcourse import envs, nn  # noqa: E402
-from pgcourse.algorithms import pong  # noqa: E402
-from pgcourse.envs import atari  # noqa: E402
-from pgcourse.rng import Rng  # noqa: E402
-from pgcourse.rollout import rollout  # noqa: E402
+from pgcourse import envs, nn
+from pgcourse.algorithms import pong
+from pgcourse.envs import atari
+from pgcourse.rng import Rng
+from pgcourse.rollout import rollout
 
 
 def screen():

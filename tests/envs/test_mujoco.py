@@ -1,5 +1,6 @@
 """The MuJoCo tasks: Gymnasium's trajectories, its first states in distribution, purity, threads, what happens to the lost."""
 
+import json
 import subprocess
 import sys
 from ctypes.util import find_library
@@ -12,7 +13,8 @@ import torch
 from scipy.stats import ks_2samp
 
 from pgcourse import envs, policies
-from pgcourse.envs.mujoco import KEPT
+from pgcourse.algorithms import ppo
+from pgcourse.envs.mujoco import KEPT, recorded
 from pgcourse.rng import Rng
 from pgcourse.rollout import rollout
 
@@ -225,3 +227,24 @@ assert (env.picture(torch.full_like(state, torch.nan)) == 255).all()
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("task", ["Hopper-v5", "HalfCheetah-v5", "InvertedDoublePendulum-v5"])
+def test_recorded_runs_are_what_ppo_does(task):
+    """The first rollouts of two of the seeds, again: the recorded returns, to what rounding makes of them."""
+    try:
+        runs = recorded(task)
+    except FileNotFoundError:
+        pytest.skip("not recorded yet: python benchmarks/locomotion.py --record")
+    about = json.loads(str(runs["about"]))
+    assert about["command"] == "python benchmarks/locomotion.py --record"
+    assert runs["return"].shape == runs["steps"].shape == (len(runs["test"]), 488)
+    assert len(runs["test"]) >= 5
+    assert (runs["steps"][:, -1] == 488 * 2048).all()
+    first = 4 if task == "HalfCheetah-v5" else 1  # rollouts until an episode has ended there; they all last 1,000 steps
+    settings = about["settings"]
+    config = ppo.Config(**settings | {"hidden": tuple(settings["hidden"])})
+    _, history = ppo.train(envs.make(task), config, Rng([3, 1]), progress=lambda history: history.iteration == first)
+    beginning, end = runs["return"][:, first - 1], runs["return"][:, -49:].mean(1)
+    np.testing.assert_allclose(history.metrics["return"][:, -1], beginning[[3, 1]], rtol=0.02 if first == 1 else 0.1)
+    assert (end > beginning + np.abs(beginning)).all()  # all have learned
