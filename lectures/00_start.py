@@ -58,9 +58,9 @@ widgets.watch(policy, cartpole, replica=[0, 1, 2])
 # | [05](05_baselines.ipynb) | Which action caused the reward, compared with what? | 2½ |
 # | 06 | Does it still work from pixels with one bit of feedback? | 3 |
 # | [07](07_actor_critic.ipynb) | What if a critic replaces the sampled return? | 2½ |
-# | 08 | Many workers: with or without waiting for each other? | 2 |
+# | [08](08_distributed_actor_critic.ipynb) | Many workers: with or without waiting for each other? | 2 |
 # | [09](09_trust_regions.ipynb) | How far may the policy move on one batch? | 3 |
-# | 10 | Can a clipped objective do it without second-order machinery? | 2½ |
+# | [10](10_ppo.ipynb) | Can a clipped objective do it without second-order machinery? | 2½ |
 # | [11](11_pathwise_gradients.ipynb) | What changes when I can differentiate through the reward? | 2 |
 # | [12](12_discrete_reparameterization.ipynb) | And when the variable is discrete? | 2½ |
 # | [13](13_stochastic_graphs.ipynb) | Can the estimator be derived by a program? | 2 |

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05 Which action caused the reward, compared with what?
 #
-# At the end of lecture 04 the noise of an estimate was ten times as long as the gradient. Most of it comes from
+# In lecture 04 (turn 5) the noise of an estimate was ten times as long as the gradient. Most of it comes from
 # blaming the wrong actions and from cheering at the wrong payments: an action is praised for what was earned before
 # it, and for what would have come anyway. Both can be mended without moving the mean by a hair. Two other repairs look
 # as good, and ruin everything.
@@ -67,9 +67,9 @@ caption = "Forget the past, and compare with what was to be expected: the same c
 widgets.movable(partial(figures_05.ladder, world=peddler, theta=theta), **figures_05.LADDER, caption=caption)
 
 # %% [markdown]
-# Three things to try. Slide *luck* to 0: where places pay alike, less is left to subtract. Slide *days* up: the
-# weights without a baseline drown. And go through *subtract* from top to bottom: green gets narrower around the black
-# line and never moves away from it.
+# Three things to try. Slide *luck* to 0: where places pay alike, less is left to subtract. Slide *days* down to
+# 2: in so short a time hardly anything she does pays off, and all but the last weight drown. And go through *subtract*
+# from top to bottom: green gets narrower around the black line and never moves away from it.
 
 # %% [markdown]
 # ## 1. Which reward teaches which action?
@@ -108,7 +108,7 @@ square = torch.einsum("rke,rtep->tkp", walks.reward**2, score**2) / (replicas * 
 noise = (square - signal**2).sum(-1).sqrt()
 picture, axes = plots.figure(8.5, 4.4, columns=2)
 figures_05.credit(axes, signal.norm(dim=-1), noise)
-plots.show(picture, "Left of the diagonal, where the reward came before the action, there is no signal, and all the noise.")
+plots.show(picture, "Left of the diagonal, where the reward came before the action: no signal, and as much noise as elsewhere.")
 
 # %% [markdown]
 # Something about day 2, nothing about day 7. Take $k < t$, and hold fixed all that happened until $s_t$, that is
@@ -143,7 +143,7 @@ print(f"signal of the others, on average {signal.norm(dim=-1)[~past].mean():.3f}
 
 # %%
 widgets.predict(
-    "Half of all pairs (reward, action) are gone. What is left of the variance of the estimate?",
+    "Nearly half of all pairs (reward, action) are gone. What is left of the variance of the estimate?",
     ["About half", "Clearly less than half", "Nearly all: the later rewards make the noise"],
 )
 
@@ -157,7 +157,7 @@ def estimate(weight):
 def report(name, estimates):
     """Mean squared error with its 95 % interval, and the largest of the six z."""
     square, z = (estimates - truth).square().sum(1), gradients.bias_and_variance(estimates, truth).z.abs().max()
-    print(f"{name:24s} squared error {square.mean():7.1f} ± {1.96 * square.std() / replicas**0.5:4.1f}   largest |z| {z:5.2f}")
+    print(f"{name:25s} squared error {square.mean():7.1f} ± {1.96 * square.std() / replicas**0.5:4.1f}   largest |z| {z:5.2f}")
 
 
 G = returns.to_go(walks.reward, 1.0)  # [R, T, E]
@@ -295,7 +295,7 @@ figures_05.bars(ax, {name: (estimate(weight) - truth).square().sum(1) for name, 
 plots.show(picture, "Each step knows more of what would have come anyway. (Same batches; 95 % intervals.)")
 
 # %% [markdown]
-# Mean return and value are within a few hundredths of the best. But they can be far off. Two arms:
+# Here mean return and value are within one percent of the best. They can be far off. Two arms:
 
 # %%
 widgets.predict(
@@ -390,14 +390,16 @@ for gamma in gammas:
     bias.append((expected(gamma) - long_truth).square().sum())
     variances.append((g - expected(gamma)).square().sum(1))
 picture, ax = plots.figure(8, 4.4)
-figures_05.discounts(ax, gammas, torch.stack(bias), torch.stack(variances, 1))
+nothing = float(long_truth.square().sum())  # the error of an estimate that is always 0
+figures_05.discounts(ax, gammas, torch.stack(bias), torch.stack(variances, 1), nothing)
 plots.show(picture, "A discount below 1 buys less variance with some bias. The best one lies in between.")
 
 # %% [markdown]
 # The variance falls faster than the bias grows. What an action does here has worn off after some days; rewards beyond that
 # are noise, and a smaller $\gamma$ leaves them out. Seen so, $\gamma$ in the weights is one more way to reduce variance, the
 # first on our list that costs a bias. With more episodes the best $\gamma$ moves toward 1, because the variance shrinks and the
-# bias does not.
+# bias does not. (Dotted: whoever always answers 0 errs by the whole gradient. Eight episodes without a baseline are hardly
+# worth more than that, at any $\gamma$.)
 
 # %% [markdown]
 # ## 8. Where do we get V from?
@@ -481,7 +483,7 @@ report("minus its own reward", estimate(G - walks.reward))
 print(f"length of the mean of the first {all_knowing.mean(0).norm():.2f}, of the gradient {truth.norm():.2f}")
 
 # %% [markdown]
-# By its squared error the first would take second place on our ladder, and it is *zero on average*: a baseline that knows what
+# By its squared error the first would come right behind $V$, and it is *zero on average*: a baseline that knows what
 # the action was worth leaves nothing to learn. The second has lost what the action earned on its own day. Little noise alone
 # does not make an estimator. **The check:** the mean of many estimates beside the exact gradient.
 #
@@ -501,13 +503,14 @@ def left(batch, b):
     return g @ truth / truth.square().sum()
 
 
-names = ("fitted to this batch", "fitted to the last batch", "mean of this batch, b(t)", "leave-one-out")
+names = ("fitted to this batch", "fitted to the batch before", "mean of this batch, b(t)", "leave-one-out")
 share, explains = {name: [] for name in names}, {name: [] for name in names[:2]}
 for size in (sizes := (4, 8, 16, 32, 64)):
     runs = budget.choose(24_000, 6000) // size
     batch = episodes(world, Table(theta.expand(runs, -1, -1)), Rng(range(runs), dtype=double), environments=size)
     G_t = returns.to_go(batch.reward, 1.0)
     phi = returns.fit_linear(cells(batch.observation), G_t, ridge=1e-3)
+    # replicas share their policy, so a neighbour's batch serves as the batch before
     fitted, former = (torch.einsum("rtef,rf->rte", cells(batch.observation), p) for p in (phi, phi.roll(1, 0)))
     for name, b in zip(names, (fitted, former, returns.time_baseline(G_t), returns.leave_one_out_baseline(G_t)), strict=True):
         share[name].append(left(batch, b))
@@ -531,9 +534,9 @@ print(f"4 episodes, mean of this batch: {share[names[2]][0].mean():.2f} left, 1 
 
 # %% [markdown]
 # A table with 24 entries and $4 \times 8$ returns: many an entry has seen one return only and equals it. What the action
-# brought about has gone into the baseline. (So has what it sees of the action, through the return: this is a) in disguise.) The
-# mean at each time keeps $1 - 1/E$. Two ways out, and both have nothing to do with the returns they are subtracted from: the
-# table from the *former* batch, or the mean over the *other* episodes,
+# brought about has gone into the baseline, by way of the return: this is a) in disguise. The mean at each time keeps
+# $1 - 1/E$. Two ways out, and both have nothing to do with the returns they are subtracted from: the table from the batch
+# *before*, or the mean over the *other* episodes,
 #
 # $$b_t^e = \frac{1}{E - 1} \sum_{i \ne e} G_t^i. \tag{5.9}$$
 #
@@ -557,8 +560,8 @@ loop = inspect.cleandoc(inspect.getsource(vanilla.train).split('"""')[2])  # wha
 Code(inspect.getsource(vanilla.loss) + "\n\n" + loop, language="python")
 
 # %% [markdown]
-# Step 4 stands last, for the reason of turn 9. Like REINFORCE's, the file drops $\gamma^t$, divides by the number of steps, and
-# steps with Adam; the mean-of-the-batch baselines carry their bias of order $1/E$. The default baseline is the **linear
+# Step 4 stands last, for the reason of turn 9, and step 3 has lost its $\gamma^t$ (turn 7). Like REINFORCE's, the file divides by
+# the number of steps, and steps with Adam; the mean-of-the-batch baselines carry their bias of order $1/E$. The default baseline is the **linear
 # time-varying** one of Duan et al. (2016): least squares on the observation, its squares, and powers of the time,
 
 # %%
@@ -627,9 +630,9 @@ for name, run in swings.items():
     print(f"{name:7s} first update {first.mean():5.0f}   last five {last.mean():5.0f} ± {2 * last.std() / learners**0.5:.0f}")
 
 # %% [markdown]
-# Whoever hangs still and stays on the track for 500 steps gets $-500$; whoever drives off early gets little more than $-100$. A
-# bad bargain is to be learned first, and much of what these learners find in so few episodes is how not to lose; with the baseline
-# they find it sooner. Vanilla gradients are slow here for everybody: over a training of 25 million steps Duan et al. report an
+# Whoever hangs still and stays on the track for 500 steps gets $-500$; whoever drives off at once loses little more than 100. So
+# driving off is the first thing that pays, and without a baseline most learners are still there after fifty updates. With it most
+# have found something better, though no swing-up yet. Vanilla gradients are slow here for everybody: over a training of 25 million steps Duan et al. report an
 # average return of 13 (of 500) for REINFORCE with the same baseline. Lectures 09 and 10 do better.
 
 # %%
@@ -664,7 +667,7 @@ widgets.quiz(quizzes.LECTURE_05)
 # %% [markdown]
 # ## In four lines
 #
-# - An action is weighed by what came after it, (5.2): the past has no signal and all the noise.
+# - An action is weighed by what came after it, (5.2): the past has no signal, and as much noise as the rest.
 # - Whatever is fixed before the action is drawn may be subtracted, (5.4): a constant, a function of time, of the state. The
 #   value $V$ is the usual choice, (5.5) the best constant.
 # - $V$ is fitted to returns or to its own next guess; a discount below 1 in the weights is variance reduction with a bias.

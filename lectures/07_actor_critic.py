@@ -1,10 +1,9 @@
 # %% [markdown]
 # # 07 What if a critic replaces the sampled return?
 #
-# In lecture 05 a value function told us what to *expect*, and the sampled return told us what came. Nothing stops us from
-# asking it a second time: what is the place worth that I have come to? Then an action can be judged one step later, and
-# the rest of the episode, with all its luck, need not be waited for. The price is that a guess now stands where a fact
-# stood.
+# In lecture 05 a value function said what to *expect*, and the sampled return what came. Nothing stops us from asking the
+# value a second time: what is the place worth that I have come to? Then an action is judged one step later, and the rest of
+# the episode, with all its luck, need not be waited for. The price: a guess stands where a fact stood.
 #
 # **After it you can**
 # - estimate an advantage from one step, from $n$ steps, or from all mixed, and say what each costs in bias and noise;
@@ -18,14 +17,13 @@ import inspect
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
 from IPython.display import Code
 from torch.testing import assert_close
 
-from pgcourse import budget, envs, exact, figures, figures_07, gradients, nn, plots, policies, quizzes, returns, widgets
+from pgcourse import budget, envs, exact, figures_07, gradients, nn, plots, policies, quizzes, returns, widgets
 from pgcourse.algorithms import a2c, online_actor_critic, reinforce
-from pgcourse.envs.tabular import Tabular, gridworld
+from pgcourse.envs.tabular import gridworld
 from pgcourse.rng import Rng
 from pgcourse.rollout import episodes, rollout
 
@@ -35,8 +33,8 @@ torch.set_num_threads(1)  # on tensors this small, a second thread costs more th
 # ## The grid, once more
 #
 # The world of lecture 04, turn 5: one step in five slips aside, the goal pays 1, the pit costs 1, every step 0.04. Our
-# walker has some idea where the goal is, no more. We drop the time limit and take $\gamma = 0.9$, so that what a cell is
-# worth does not depend on the clock. Then `exact` knows everything about it.
+# walker has some idea where the goal is, no more. Without a time limit, and with $\gamma = 0.9$, what a cell is worth does not
+# depend on the clock.
 
 # %%
 double, discount = torch.float64, 0.9
@@ -57,8 +55,8 @@ plots.show(picture, "What each cell is worth to this walker: expected discounted
 # ## The whole lecture in one picture
 #
 # Left, the four actions in the marked cell: how much better than the walker's average is each (black), and what does an
-# estimate say that asks a critic (mean and spread)? Right, its error over all cells. $\lambda$ says how far the estimate
-# trusts what happened rather than the critic: at 0 one reward and the critic, at 1 all rewards.
+# estimate say that asks a critic, a guess of the values above (mean and spread)? Right, its error over all cells. At
+# $\lambda = 0$ the estimate is one reward and the critic, at 1 all rewards.
 
 # %%
 draw = partial(figures_07.tradeoff, mdp=world, policy=pi, discount=discount, state=pit_side)
@@ -68,9 +66,8 @@ caption = (
 widgets.movable(draw, **figures_07.TRADEOFF, caption=caption)
 
 # %% [markdown]
-# Three things to try. Set *critic error* to 0: where is the best $\lambda$ now, and what is left of the red curve? Then 0.6:
-# where has it gone? And at $\lambda = 1$ press *another critic* again and again: nothing at all moves on the left. Why can even
-# a bad critic do no harm there?
+# Three things to try. Set *critic error* to 0: where is the best $\lambda$ now? Then 0.6: where has it gone? And at $\lambda = 1$
+# press *another critic* again and again: nothing at all moves on the left. Why can even a bad critic do no harm there?
 
 # %% [markdown]
 # ## 1. The return, averaged
@@ -121,9 +118,9 @@ for name, weight in weights.items():
     print(f"{name:6s} largest |z| {found.z.abs().max():4.1f}   variance {found.variance.sum():.4f}")
 
 # %% [markdown]
-# All four are centred. By itself the baseline helps little here, because a return still holds the luck of the whole episode; averaging
-# helps more, but a $Q$ still holds what the cell is worth anyway. Together they leave only which action was taken where. But the last two
-# lines were cheated: nobody knows $Q$ and $A$. The rest of this lecture is about coming near.
+# All four are centred. By itself the baseline helps little here: a return still holds the luck of the whole episode. Averaging
+# helps more, but a $Q$ still holds what the cell is worth anyway. $A$ leaves only which action was taken where. But nobody knows $Q$
+# and $A$. The rest of this lecture is about coming near.
 
 # %% [markdown]
 # ## 2. One step ahead
@@ -154,8 +151,8 @@ for k in (1, 2, 5, 20):
 #
 # $$\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t), \qquad \mathbb E[\delta_t \mid s_t, a_t] = Q(s_t, a_t) - V(s_t) = A(s_t, a_t) \tag{7.5}$$
 #
-# This is the **temporal-difference error**. Did things get better or worse in this step than $V$ had said? One reward and one look
-# at a table, and it is an unbiased estimate of the advantage, if $V$ is the true one. Let 20,000 walkers begin in the marked cell:
+# This is the **temporal-difference error**: did this step go better or worse than $V$ had said? From one reward it is an unbiased
+# estimate of the advantage, if $V$ is the true one. Let 20,000 walkers begin in the marked cell:
 
 # %%
 here = torch.nn.functional.one_hot(torch.tensor(pit_side), S).to(double)
@@ -175,13 +172,13 @@ for a, name in enumerate(world.actions):
     print()
 
 # %% [markdown]
-# Both agree with the exact advantage, and $\delta$ is the quieter. What comes later is the same for every action that leads to a
-# cell; $V$ has averaged it already.
+# Both agree with the exact advantage, and $\delta$ is the quieter: what comes later, $V$ has averaged already.
 
 # %% [markdown]
 # ## 4. A critic that is wrong
 #
-# We never have $V$. We have a network $V_\phi$, the **critic**, which is off by $e(s) = V_\phi(s) - V(s)$. Put it into (7.5):
+# We never have $V$. We have a network $V_\phi$, the **critic**, which is off by $e(s) = V_\phi(s) - V(s)$ (by 0 at an end, where 0 is
+# put in). With it, (7.5) becomes
 #
 # $$\mathbb E[\delta_t \mid s_t, a_t] = A(s_t, a_t) + \gamma\, \mathbb E[e(s_{t+1}) \mid s_t, a_t] - e(s_t) \tag{7.6}$$
 
@@ -204,27 +201,25 @@ print("  + e(s)   ", (mean + e[:, None])[pit_side].numpy().round(2))
 # %% [markdown]
 # $e(s_t)$ is the same for all actions: it is a baseline, and by (5.3) a baseline is never wrong, only more or less useful. The error
 # at the *next* state differs from action to action, and pulls the policy where the critic is too hopeful. So from here on we
-# count of a bias only what differs between the actions of a state. (In lecture 05 the critic stood only in the baseline. That is
-# why it could be anything.)
+# count of a bias only what differs between the actions of a state. (In lecture 05 the critic was only a baseline, so it could be
+# anything.)
 
 # %% [markdown]
 # ## 5. Look n steps ahead
 #
-# Nothing forces us to stop after one reward. Expand by (7.4), and the critic enters later:
+# Why stop after one reward? Expand by (7.4), and the critic enters later:
 #
 # $$A^{(n)}_t = \underbrace{r_t + \dots + \gamma^{n-1} r_{t+n-1} + \gamma^n V_\phi(s_{t+n})}_{n\text{-step return}} - V_\phi(s_t)
 # = \sum_{k=0}^{n-1} \gamma^k \delta_{t+k} \tag{7.7}$$
 #
-# The last form is the same sum: in it every $V_\phi$ between the first and the last appears twice, with opposite signs. The bias
-# that counts is $\gamma^n\, \mathbb E[e(s_{t+n})]$, and shrinks with $n$. The variance grows: every reward brings its luck.
+# The last form is the same: every $V_\phi$ between the first and the last stands in it twice, with opposite signs. The bias
+# that counts is $\gamma^n\, \mathbb E[e(s_{t+n}) \mid s_t, a_t]$, and shrinks with $n$. But every reward brings its luck.
 
 # %%
-n_step = returns.n_step(walks.reward, critic[following], discount, 4, *ends) - critic[now]  # A^(4), [1, T, E]
+n_step = returns.n_step(walks.reward, critic[following], discount, 4, *ends) - critic[now]  # A^(4)
 error = returns.td_error(walks.reward, critic[now], critic[following], discount, walks.terminated)
-total, alive = torch.zeros_like(error[0, 0]), torch.ones_like(walks.done[0, 0])
-for k in range(4):
-    total = total + discount**k * error[0, k] * alive
-    alive = alive & ~walks.done[0, k]  # after the end nothing more is added
+goes_on = torch.nn.functional.pad(~walks.done[0, :3], (0, 0, 1, 0), value=True).cumprod(0)  # after the end nothing is added
+total = (returns.powers(discount, 4, error) * goes_on * error[0, :4]).sum(0)
 assert_close(n_step[0, 0], total)
 print("largest difference of the two forms of (7.7):", (n_step[0, 0] - total).abs().max().item())
 
@@ -252,10 +247,10 @@ for name, places, found in (("n", lengths, by_n), ("λ", decays, by_decay)):
     print(f"best {name} = {places[best]:.2g}: bias² {found[best, 0]:.4f} + variance {found[best, 1]:.4f}")
 
 # %% [markdown]
-# In between, but what $n$ steps gain in bias they nearly lose in variance. Already at $n = 2$ the critic's errors are no bias any more:
-# it is chance which cell they are then taken from, so they have become noise. A single $n$ leans on the critic at *one* cell. A mixture
-# leans on many, and their errors partly cancel. (The curves are computed, not sampled. Do not expect the same best $n$ or $\lambda$ elsewhere: it
-# depends on the critic, and the critic gets better while you learn.)
+# In between, but much of what $n$ steps gain in bias they lose in variance. Already at $n = 2$ the critic's errors are hardly a bias any
+# more: it is chance which cell they are taken from, so they have become noise. A single $n$ leans on the critic at *one* cell. A mixture
+# leans on many, and their errors partly cancel. (The curves are computed, not sampled. Which $n$ or $\lambda$ is best depends on the critic,
+# and the critic gets better while you learn.)
 
 # %% [markdown]
 # ## 6. All n at once
@@ -286,27 +281,15 @@ for decay in (0.0, 0.7, 1.0):
 print("my_gae and returns.gae agree")
 
 # %% [markdown]
-# Are the computed curves true? The walkers of turn 3 that went up, for five $\lambda$, beside what `exact` computes:
-
-# %%
-for decay in (0.0, 0.5, 0.9, 0.95, 1.0):
-    sampled = my_gae(walks.reward, critic[now], critic[following], *ends, decay)[0, 0]
-    mean, variance = exact.advantage_estimate(world, pi, critic, discount, decay)
-    up = sampled[walks.action[0, 0] == 0]
-    half = 1.96 * up.std() / len(up) ** 0.5
-    print(f"λ = {decay:4.2f}  up: mean {up.mean():+.3f} ± {half:.3f}, exact {mean[pit_side, 0]:+.3f}", end="   ")
-    print(f"deviation {up.std():.3f}, exact {variance[pit_side, 0].sqrt():.3f}")
-
-# %% [markdown]
-# (With the *true* $V$ the errors of different steps are uncorrelated, so their variances add up and $\lambda = 0$ is best. A test of
-# the library checks every estimator of this lecture like this, for every state and action, with a right and a wrong critic.)
+# With the *true* $V$ the errors of different steps are uncorrelated, so their variances add up, and $\lambda = 0$ is best. (A
+# test of the library holds what `exact` computes here against sampled episodes, for every state and action.)
 
 # %% [markdown]
 # ## 7. Ended, or cut off?
 #
-# A place that pays 1 a step, for ever: $V = 1/(1 - 0.9) = 10$. Nothing ends there. But we watch it for 20 steps at a time, and
-# whoever watches stops. `terminated` says that the world has ended (no future: $V = 0$). `truncated` says that somebody stopped
-# looking (a time limit): the future goes on, unseen.
+# A place that pays 1 a step, for ever: $V = 1/(1 - 0.9) = 10$. Nothing ends there, but we watch it for 20 steps at a time.
+# `terminated` says that the world has ended (no future: $V = 0$). `truncated` says that somebody stopped looking (a time limit):
+# the future goes on, unseen.
 
 # %%
 widgets.predict(
@@ -331,9 +314,9 @@ for trace_decay in (0.0, 0.9, 1.0):
     print(f"λ = {trace_decay:.1f}   cut off: V = {right:5.2f}   taken for an end: V = {wrong:.2f}")
 
 # %% [markdown]
-# Every step pays for it, not only the last, because the critic cannot see the clock: it learns one number, and in it are
-# those steps after which "nothing" comes. Half of the programs one finds make this mistake. The other one, to look past a real end,
-# is worse, as turn 13 will show. In the formulas: $\delta_t$ drops $V(s_{t+1})$ where `terminated`; the sum in (7.8) stops at either.
+# Every step pays for it, not only the last: the critic cannot see the clock, and learns one number for all. Published programs have
+# made this mistake. The other one, to look past a real end, is worse (turn 13). In the formulas: $\delta_t$ drops $V(s_{t+1})$ where
+# `terminated`; the sum in (7.8) stops at either.
 
 # %% [markdown]
 # ## 8. Teaching the critic
@@ -343,11 +326,11 @@ for trace_decay in (0.0, 0.9, 1.0):
 # $$y_t = V_\phi(s_t) + \hat A_t, \qquad \phi \leftarrow \phi - \beta\, \nabla_\phi\, \tfrac12 \big(V_\phi(s_t) - y_t\big)^2 = \phi + \beta\, \hat A_t\, \nabla_\phi V_\phi(s_t) \tag{7.9}$$
 #
 # With $\lambda = 1$ that is Monte Carlo, $y_t = G_t$; with $\lambda = 0$, $y_t = r_t + \gamma V_\phi(s_{t+1})$, one-step TD; in between TD($\lambda$).
-# $\beta$ is a step size. Now on the grid: eight walks for each update, from a table of zeros.
+# $\beta$ is a step size. On the grid, eight walks for each update, from a table of zeros:
 
 # %%
 widgets.predict(
-    "Which target brings the critic nearest to the true V after 60 updates?",
+    "Which target has brought the critic nearest to the true V in the end?",
     ["λ = 1: it has no bias", "λ = 0: it has the least noise", "It depends on the step size"],
 )
 
@@ -360,11 +343,9 @@ def critic_errors(trace_decay, step_size, updates, replicas):
     table, off = torch.zeros(replicas, S, dtype=double), []
     for _ in range(updates):
         batch = episodes(replace(world, time_limit=100), policy, rng, environments=8)
-        value, ahead = (torch.einsum("rtes,rs->rte", o, table) for o in (batch.observation, batch.next_observation))
+        value, ahead = figures_07.looked_up(batch, table)
         missed = returns.gae(batch.reward, value, ahead, discount, trace_decay, batch.terminated, batch.truncated)
-        total = torch.einsum("rtes,rte->rs", batch.observation, missed * batch.valid)
-        count = torch.einsum("rtes,rte->rs", batch.observation, batch.valid.to(double))
-        table = table + step_size * total / count.clamp(min=1)  # the mean of (7.9) over the visits to each cell
+        table = table + step_size * figures_07.mean_by_cell(batch, missed)  # (7.9)
         off.append(((table - V).square() @ (visits / visits.sum())).sqrt())
     return torch.stack(off, 1)
 
@@ -381,37 +362,30 @@ axes[0].set_ylabel("error of V")
 plots.show(picture, "Monte Carlo learns fast and stays noisy; TD is calm, and slow when steps are small.")
 
 # %% [markdown]
-# Monte Carlo hears of the goal in one walk, and then follows the luck of every batch. One-step TD passes news on cell by cell; each piece
-# is quiet. With long steps TD ends nearer, with short ones it has not arrived yet. A $\lambda$ in between has something of both.
+# It depends. Monte Carlo hears of the goal in one walk, and then follows the luck of every batch. One-step TD passes news on cell by
+# cell, quietly. With long steps it ends nearer, with short ones it has not arrived yet. A $\lambda$ in between has something of both.
 #
-# One more difference, promised in lecture 05. Let the critic see only the *column* of a cell, four numbers for eleven cells, and
-# solve for where each of the two settles:
+# One more difference, promised in lecture 05. Let the critic see only the *column* of a cell. Where do the two settle?
 
 # %%
-column = torch.tensor([c for _, c in ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3))])
-X = torch.nn.functional.one_hot(column).to(double) * ~world.terminal[:, None]  # [S, 4]
-D = torch.diag(exact.visitation(world, pi, discount))
-monte_carlo = torch.linalg.lstsq(D.sqrt() @ X, D.sqrt() @ V).solution
-td = torch.linalg.solve(X.T @ D @ (X - discount * moves @ X), X.T @ D @ (pi * paid).sum(-1))
-for name, phi in (("Monte Carlo", monte_carlo), ("TD", td)):
-    gap = (D @ (X @ phi - V).square()).sum() / D.sum()
-    print(f"{name:12s} V by column {phi.numpy().round(3)}   error {gap.sqrt():.3f}")
+for name, (found, error) in figures_07.by_column(world, pi, discount).items():
+    print(f"{name:12s} V by column {found.numpy().round(3)}   error {error:.3f}")
 
 # %% [markdown]
-# Where the critic cannot represent the truth, least squares is the best it can do, and TD settles elsewhere: its targets are
-# themselves only what the critic can represent.
+# Monte Carlo settles at the best that four numbers can do (least squares), TD elsewhere: its targets, too, are what four numbers
+# can say.
 
 # %% [markdown]
 # ## 9. A critic of actions, and the max
 #
-# The oldest **actor-critic** takes (7.2) at its word and learns $Q_\phi(s, a)$:
+# The plainest **actor-critic** takes (7.2) at its word and learns $Q_\phi(s, a)$:
 #
 # **Algorithm 7.1, actor-critic with $Q$.** At each step: (1) act, see $r, s'$. (2) $\theta \leftarrow \theta + \alpha\, Q_\phi(s, a) \nabla \log \pi_\theta(a|s)$. (3) Move
 # $Q_\phi(s, a)$ toward the target
 #
 # $$y = r + \gamma \sum_{a'} \pi_\theta(a'|s')\, Q_\phi(s', a') \qquad\text{and not}\qquad y = r + \gamma \max_{a'} Q_\phi(s', a') \tag{7.10}$$
 #
-# The slides this lecture follows write the maximum. Does it matter? We iterate both, exactly, until nothing changes.
+# The slides this lecture follows write the maximum. Does it matter? We iterate both until nothing changes.
 
 # %%
 widgets.predict(
@@ -432,52 +406,25 @@ greedy = torch.nn.functional.one_hot(best, A).to(double)
 print(f"{'best policy':21s} worth of the start {exact.state_value(world, greedy, discount)[7]:+.3f}")
 
 # %% [markdown]
-# The max answers another question: what would be the value *if one acted best from here on*? That is Q-learning, and for *choosing* actions it is fine.
-# As a critic it judges a policy nobody follows: our walker falls into pits which that policy avoids, and is told that all is well. (With a
-# noisy $Q_\phi$ the max is too high as well, because it picks what noise has raised.)
+# The max answers another question: what is an action worth *if one acts best from then on*? That is Q-learning, fine for *choosing*
+# actions. As a critic it judges a policy nobody follows: our walker falls into pits which that policy avoids, and is told that all is
+# well. (And of a noisy $Q_\phi$ the max picks what noise has raised.)
 #
-# $Q_\phi$ needs one number per action, and by turn 1 it leaves the variance of $V$ in the weights. With (7.5) a critic of *states* is
-# enough for an advantage. That is what is used.
+# By turn 1 even the right $Q_\phi$ leaves the variance of $V$ in the weights. With (7.5) a critic of *states* is enough for an
+# advantage. That is what is used.
 
 # %% [markdown]
 # ## 10. Policy iteration, in gentle steps
 #
-# Given $A$, why climb a gradient at all? **Policy iteration** takes in each state the action with the largest advantage, evaluates the
-# new policy, and repeats. With the exact $A$ it is done after a few rounds. An actor-critic does the same in gentle steps: evaluate
-# a little, improve a little. Both with an $\hat A$ from eight walks and a noisy critic:
+# Given $A$, why climb a gradient at all? **Policy iteration** takes in each state the action with the largest $A$, evaluates the
+# new policy, and repeats. With the exact $A$ it is done after a few rounds. An actor-critic evaluates a little and improves a little.
+# Both with an $\hat A$ from eight walks and a critic that is off:
 
 # %%
 widgets.predict(
-    "Advantages estimated from eight walks. Which is better after 30 rounds?",
+    "Advantages estimated from eight walks. Which is better in the end?",
     ["Jumping to the best action: it is policy iteration, after all", "Gentle steps", "No difference"],
 )
-
-
-# %%
-def improve(step, rounds, replicas, exactly=False):
-    """J after each round, [R, rounds]; step(logits, advantage) -> logits, all [R, S, A]."""
-    policy, rng = walkers(replicas)
-    logits, J = policy.body.weights[0].data, []  # changed in place
-    for _ in range(rounds):
-        J.append(exact.expected_return(world, policy, discount).detach())
-        probability = exact.action_probabilities(world, policy).detach()
-        estimate = exact.advantage(world, probability, discount)
-        if not exactly:
-            estimate = sampled_advantage(policy, rng, exact.state_value(world, probability, discount))
-        logits[:] = step(logits, estimate)
-    return torch.stack(J, 1)
-
-
-# %%
-def sampled_advantage(policy, rng, value):
-    """The mean of GAE(0.9) over visits to each state and action; 0 where there was none, [R, S, A]."""
-    batch = episodes(replace(world, time_limit=60), policy, rng, environments=8)
-    value = value + 0.3 * torch.sin(torch.arange(S) * 5.0) * ~world.terminal  # a critic that is off
-    now, ahead = (torch.einsum("rtes,rs->rte", o, value) for o in (batch.observation, batch.next_observation))
-    A_hat = returns.gae(batch.reward, now, ahead, discount, 0.9, batch.terminated, batch.truncated)
-    pair = torch.einsum("rtes,rtea->rtesa", batch.observation, torch.nn.functional.one_hot(batch.action, A).to(double))
-    pair = pair * batch.valid[..., None, None]
-    return torch.einsum("rtesa,rte->rsa", pair, A_hat) / pair.sum((1, 2)).clamp(min=1)
 
 
 # %%
@@ -493,8 +440,10 @@ def gentle(logits, A_hat):
 
 # %%
 rounds, replicas = budget.choose(40, 12), budget.choose(16, 8)
-runs = {"exact A, jump": improve(jump, rounds, 2, exactly=True), "estimated, jump": improve(jump, rounds, replicas)}
-runs["estimated, gentle"] = improve(gentle, rounds, replicas)
+improve = partial(figures_07.improve, world, discount, rounds)  # J after each round
+runs = {"exact A, jump": improve(*walkers(1), jump, exactly=True)}
+for name, step in (("jump", jump), ("gentle", gentle)):
+    runs[f"estimated, {name}"] = improve(*walkers(replicas), step)
 
 # %%
 picture, ax = plots.figure(8, 4.4)
@@ -503,14 +452,12 @@ ax.set(xlabel="rounds", ylabel="J, exactly", ylim=(-0.6, 0.4))
 plots.show(picture, "A jump trusts one noisy evaluation with everything. Gentle steps average many of them.")
 
 # %% [markdown]
-# A jump makes each round's noise the policy of the next round. And it stops trying: of actions that were hardly taken nothing is known. A
-# gentle step goes a little way, keeps trying, and the next evaluation may correct it. (An average of evaluations of *different* policies is meant. That works because policies change slowly, and how slowly is the
-# question of lecture 09.)
+# A jump makes each round's noise the policy of the next. And it stops trying: of actions hardly taken nothing is known. A gentle
+# step goes a little way, keeps trying, and the next evaluation may correct it. (Those are evaluations of *different* policies. It works
+# because policies change slowly; how slowly they must is the question of lecture 09.)
 
 # %% [markdown]
 # ## 11. Online actor-critic
-#
-# Now everything together, in its smallest form.
 #
 # **Algorithm 7.2, online actor-critic.** Repeat:
 #
@@ -525,7 +472,7 @@ plots.show(picture, "A jump trusts one noisy evaluation with everything. Gentle 
 Code(inspect.getsource(online_actor_critic.loss) + "\n\n" + inspect.getsource(online_actor_critic.update), language="python")
 
 # %% [markdown]
-# Sixteen learners, one pole each. (In lecture 04 a learner saw sixteen poles fall before it moved at all.)
+# Each learner has one pole. (In lecture 04 it saw sixteen poles fall before it moved at all.)
 
 # %%
 cartpole, seeds = envs.make("CartPole-v1"), budget.choose(16, 4)
@@ -533,17 +480,9 @@ config = online_actor_critic.Config(iterations=budget.choose(70, 10))
 show = plots.live(threshold=475, label="online actor-critic", color="biased")
 policy, online = online_actor_critic.train(cartpole, config, Rng(range(seeds)), progress=show)
 
-# %%
-last = online.metrics["return"][:, -1]
-print(
-    f"after {online.steps[0, -1]:,.0f} steps, {online.steps[0, -1] / 50:.0f} seconds of balancing: mean return {last.mean():.0f}",
-    end=", ",
-)
-print(f"worst {last.min():.0f}, best {last.max():.0f}")
-
 # %% [markdown]
-# From a single stream of experience, each step used once and thrown away. The lines are ragged: a point is the *one* episode that
-# ended last, and consecutive steps are alike, so that the networks are pulled for a while in one direction.
+# That is one stream of experience, two minutes of balancing at full budget, each step used once. The lines are ragged: a point is the
+# *one* episode that ended last, and consecutive steps are alike, so they pull the networks one way for a while.
 
 # %% [markdown]
 # ## 12. Batches: A2C
@@ -555,8 +494,8 @@ print(f"worst {last.min():.0f}, best {last.max():.0f}")
 # 3. $\theta \leftarrow \theta + \alpha\, \mathrm{mean}_{t,e}\, \nabla\big[\hat A_t \log \pi_\theta(a_t|s_t) + c\, H(\pi_\theta(\cdot|s_t))\big]$
 # 4. $\phi \leftarrow \phi - \beta\, \mathrm{mean}_{t,e}\, \nabla \tfrac12 (V_\phi(s_t) - y_t)^2$
 #
-# Several environments at different places make the batch less alike. $H$ is the entropy: a small bonus for being undecided, against
-# the collapse of lecture 04. From `pgcourse/algorithms/a2c.py`:
+# Several environments make the batch less alike. $H$ is the entropy: a small bonus ($c = 0.01$) for being undecided, against the
+# collapse of lecture 04. From `pgcourse/algorithms/a2c.py`:
 
 # %%
 Code("\n\n".join(map(inspect.getsource, (a2c.estimate, a2c.loss, a2c.losses))), language="python")
@@ -567,9 +506,8 @@ show = plots.live(threshold=475, label="A2C", color="biased")
 _, batched = a2c.train(cartpole, config, Rng(range(seeds)), progress=show)
 
 # %% [markdown]
-# At full budget it stays up. But so did REINFORCE, in lecture 04. Let us be fair: the same number of environment steps for each, on CartPole, and on
-# Pendulum, whose episodes never end and are always cut off after 200 steps. ($\gamma = 0.9$ there: half a second ahead is enough, and it
-# keeps the critic's numbers small.)
+# At full budget it stays up. But so did REINFORCE, in lecture 04. To be fair, the same number of environment steps for each, on CartPole,
+# and on Pendulum, whose episodes never end and are cut off after 200 steps. ($\gamma = 0.9$ there keeps the critic's numbers small.)
 
 # %%
 widgets.predict(
@@ -600,51 +538,40 @@ for ax, (task, history), critic_run in zip(axes, plain.items(), (batched, swung)
     for name, run, paint in (("REINFORCE", history, "sample"), ("A2C", critic_run, "biased")):
         plots.learning_curve(run, ax=ax, label=name, color=paint, thin=False)
     ax.set(xlim=(0, critic_run.steps[0, -1]), title=task)
-axes[0].plot(online.steps.mean(0), online.metrics["return"].mean(0), color=plots.COLORS["exact"], label="online, mean")
+axes[0].plot(online.steps.mean(0), online.metrics["return"].mean(0), color=plots.COLORS["other"], label="online, mean")
 plots.legend(axes[0], loc="lower right")
 plots.show(
     picture,
-    "At full budget: on CartPole they end alike, and online learning starts steepest; on Pendulum returns alone get nowhere.",
+    "At full budget: on CartPole they end alike, and online learning starts steepest; on Pendulum returns alone get hardly anywhere.",
 )
 
 
 # %%
-def last_tenth(run, steps):
-    """Mean return over the last tenth of so many steps, and its 95 % interval's half width."""
-    values = [
-        np.interp(np.linspace(0.9, 1, 20) * steps, *rows).mean() for rows in zip(run.steps, run.metrics["return"], strict=True)
-    ]
-    return f"{np.mean(values):5.0f} ± {2 * np.std(values) / len(values) ** 0.5:.0f}"
-
-
-for task, run in (("CartPole", batched), ("Pendulum", swung)):
-    steps = run.steps[0, -1]
-    print(f"{task}, {steps:,.0f} steps: A2C {last_tenth(run, steps)}, REINFORCE {last_tenth(plain[task], steps)}")
-
-# %%
-steps = online.steps[0, -1]
-for name, run in (("online", online), ("A2C", batched), ("REINFORCE", plain["CartPole"])):
-    print(f"CartPole, first {steps:,.0f} steps: {name:9s} {last_tenth(run, steps)}")
+late = figures_07.last_tenth  # mean return over the last tenth of so many steps, with its 95 % interval
+for task, run, steps in (("CartPole", batched, 0), ("Pendulum", swung, 0), ("CartPole", batched, online.steps[0, -1])):
+    steps = steps or run.steps[0, -1]
+    print(f"{task}, first {steps:7,.0f} steps: A2C {late(run, steps)}, REINFORCE {late(plain[task], steps)}")
+print(f"CartPole, first {steps:7,.0f} steps: online actor-critic {late(online, steps)}")
 
 # %% [markdown]
-# (At full budget.) On CartPole every return says what matters, how long the pole stood; a few dozen long batches do, and a critic that must first be learned is
+# At full budget: on CartPole every return says what matters, how long the pole stood, and a critic that must first be learned is
 # no help. It pays where returns are noisy: on Pendulum a reward-to-go is mostly about where the rod happened to be. And it pays in
-# *updates*: in the first steps on CartPole the online learner, which has moved thousands of times, is far ahead of both. (Each has the
-# settings of its file, which we tuned on CartPole; others may change the order.)
+# *updates*: the online learner, which has moved thousands of times, is first far ahead of both. (On CartPole with each file's own
+# settings; others may change the order.)
 
 # %%
 last = swung.metrics["return"][:, -1]
 widgets.watch(swinger, pendulum, replica=int(last.argmax()), steps=budget.choose(200, 40))
 
 # %% [markdown]
-# This is the best of them. The others need more steps: each batch moves the networks once and is thrown away, because after a step it is
-# no longer from this policy. How far one batch may carry is the question of lectures 09 and 10.
+# This is the best of them. A batch moves the networks once and is thrown away, because after that it is no longer from this policy.
+# How far one batch may carry is the question of lectures 09 and 10.
 
 # %% [markdown]
 # ## 13. What goes wrong
 #
-# **a) Looking past the end.** Take every fall on CartPole for a cut: `terminated` is never true. Every step pays 1, so what will the critic say
-# of a pole that has fallen? (At full budget.)
+# **a) Looking past the end.** Take every fall on CartPole for a cut: `terminated` is never true. What will the critic say of a pole that
+# has fallen?
 
 
 # %%
@@ -667,23 +594,21 @@ for name, run in (("right", batched), ("past the end", blind)):
     )
 
 # %% [markdown]
-# At first it learns, because the critic has not yet understood this world. Then it does: every state, fallen or not, is worth $1/(1 -
-# \gamma) = 100$, its loss goes to zero, no action is better than another, and learning is over. *The check*: a step
-# that pays 1 and ends has $\delta = 1 - V(s)$, whatever the critic says of the state after it.
+# At full budget: first it learns, because the critic has not yet understood this world. Then it has: every state, fallen or not, is
+# worth $1/(1 - \gamma) = 100$, its loss is near zero, no action is better than another, and learning is over. *The check*: a step that
+# pays 1 and ends has $\delta = 1 - V(s)$, whatever the critic says of the state after it.
 #
-# **b) A column minus a row.** The critic's output has shape `[N, 1]`, the targets have `[N]`. No error:
+# **b) A column minus a row.** The critic's output is `[N, 1]`, the targets are `[N]`. No error, but every value is compared with every
+# target:
 
 # %%
 target = torch.tensor([0.0, 1.0, 2.0, 3.0])
-value = target[:, None]  # a perfect critic, as a column
-print("shape of the difference:", tuple((value - target).shape))
-print("loss of a perfect critic:", (value - target).square().mean().item())
+print("loss of a perfect critic, as a column:", (target[:, None] - target).square().mean().item())
 
 # %% [markdown]
-# Every value is compared with every target; the best such a critic can do is the mean of all. It looks like a critic that cannot learn. *The
-# check*: the loss of a perfect critic is 0.
+# *The check*: the loss of a perfect critic is 0.
 #
-# **c) A gradient through the advantage.** One loss, one optimizer, and nobody said that $\hat A$ is a number:
+# **c) A gradient through the advantage.** One loss, and nobody said that $\hat A$ is a number:
 
 # %%
 policy, rng = policies.for_env(cartpole, Rng([0])), Rng([0])
@@ -696,8 +621,8 @@ for name, weight in (("δ as it comes", delta), ("δ as a number", delta.detach(
     print(f"{name}: length of the gradient that reaches the critic {reached.norm():.3f}")
 
 # %% [markdown]
-# In the first case the critic is told to make the advantages of likely actions look good: the loss falls, the return need not rise. *The
-# check*: the policy's loss has no gradient in the critic.
+# In the first case the critic is moved to make the loss small, not to say the truth. *The check*: the policy's loss has no gradient in
+# the critic.
 
 # %% [markdown]
 # ## Quiz
@@ -715,23 +640,20 @@ widgets.quiz(quizzes.LECTURE_07)
 # - An end has no future. A cut has one.
 # - Actor and critic learn from the same errors, step by step (algorithm 7.2) or in batches (algorithm 7.3).
 #
-# **Now you:** [exercise 07](../exercises/07_actor_critic.ipynb) asks for the TD error, $n$-step returns, GAE with both kinds of ends, the target of
-# a $Q$ critic, and the step of an online actor-critic.
+# **Now you:** [exercise 07](../exercises/07_actor_critic.ipynb) asks for the TD error, $n$-step returns, GAE, the target of a $Q$ critic,
+# and the step of an online actor-critic.
 #
-# **Next:** one stream of experience is alike from step to step. Lecture 08 sends out many workers, and asks whether they should wait for each
-# other.
+# **Next:** lecture 08 sends out many workers, and asks whether they should wait for each other.
 
 # %% [markdown]
 # ## Sources
 #
-# - A. G. Barto, R. S. Sutton, C. W. Anderson (1983), Neuronlike adaptive elements that can solve difficult learning control problems. An actor, a
-#   critic, and a pole.
+# - A. G. Barto, R. S. Sutton, C. W. Anderson (1983), Neuronlike adaptive elements that can solve difficult learning control problems.
 # - R. S. Sutton (1988), Learning to predict by the methods of temporal differences, *Machine Learning* 3.
 # - R. S. Sutton, A. G. Barto (2018), *Reinforcement Learning: An Introduction*, chapters 6, 7, 12 and 13.
 # - J. Schulman, P. Moritz, S. Levine, M. Jordan, P. Abbeel (2016), High-dimensional continuous control using generalized advantage
-#   estimation, *ICLR*. (7.8).
-# - V. Mnih et al. (2016), Asynchronous methods for deep reinforcement learning, *ICML*. The batch version here is its synchronous form.
-# - F. Pardo, A. Tavakoli, V. Levdik, P. Kormushev (2018), Time limits in reinforcement learning, *ICML*. Ended, or cut off?
-# - Source slides and notes: `002_20f9c9cab9178118.txt` (Q-function, bootstrap error with the max, advantage, online actor-critic),
-#   `003_0746104038de6fc3.txt` (expansions of Q, estimating V by Monte Carlo and TD), `004_c4625da9e5213f66.txt` (TD error as an advantage,
-#   Monte Carlo against TD).
+#   estimation, *ICLR*.
+# - V. Mnih et al. (2016), Asynchronous methods for deep reinforcement learning, *ICML*. A2C is its synchronous form.
+# - F. Pardo, A. Tavakoli, V. Levdik, P. Kormushev (2018), Time limits in reinforcement learning, *ICML*.
+# - Source slides and notes: `002_20f9c9cab9178118.txt` (Q-function, error with the max, online actor-critic),
+#   `003_0746104038de6fc3.txt` (expansions of Q, Monte Carlo and TD), `004_c4625da9e5213f66.txt` (TD error as an advantage).

@@ -46,8 +46,8 @@ caption = (
 widgets.movable(figures_09.promise, **figures_09.PROMISE, caption=caption)
 
 # %% [markdown]
-# Try $\delta = 0.3$ (`log10_delta` = -0.5): blue leaps over the top, back and forth. So the distance matters, and two
-# questions are open: what exactly is the red line, and in which units is $\delta$?
+# Try $\delta = 0.3$ (`log10_delta` = -0.5): blue leaps far over the top, back and forth. So the distance matters. What
+# exactly is the red line, and in which units is $\delta$?
 
 # %% [markdown]
 # ## 1. The difference between two policies
@@ -56,16 +56,17 @@ widgets.movable(figures_09.promise, **figures_09.PROMISE, caption=caption)
 # is $\pi$'s advantage, and $d_{\pi}(s) = \sum_t \gamma^t P(s_t = s)$ says how much each state counts. (Some sources write
 # $\eta$ for $J$.)
 #
-# Along any episode of $\pi'$ the values of $\pi$ telescope:
+# Along any episode of $\pi'$ the values of $\pi$ cancel, each with the one before it, except the first:
 #
 # $$\sum_t \gamma^t \big(r_t + \gamma V_\pi(s_{t+1}) - V_\pi(s_t)\big) = \sum_t \gamma^t r_t - V_\pi(s_0) \tag{9.1}$$
 #
-# Take the mean under $\pi'$. On the left the bracket becomes $A_\pi(s_t, a_t)$; on the right stands $J(\pi') - J(\pi)$:
+# Take the mean under $\pi'$. On the left the bracket becomes $A_\pi(s_t, a_t)$, by (7.5); on the right stands
+# $J(\pi') - J(\pi)$, because both begin in the same states:
 #
 # $$J(\pi') - J(\pi) = \sum_s d_{\pi'}(s) \sum_a \pi'(a \mid s)\, A_\pi(s, a) \tag{9.2}$$
 #
-# This **performance difference lemma** is exact, however far apart the two are. (At a time limit of *none*, as here and
-# in the figure, all its parts are linear systems.)
+# This **performance difference lemma** is exact, however far apart the two are. (Without a time limit, as here and in the
+# figure, all its parts are linear systems.)
 
 # %%
 mdp, gamma = tabular.gridworld(time_limit=None), 0.9  # the 4 x 3 grid of lecture 04
@@ -93,19 +94,20 @@ widgets.predict(
 
 # %% [markdown]
 # The advantages are the old policy's, and $\pi'(a \mid s)$ can be computed for any candidate. What a batch of $\pi$
-# does not hold are the *states of $\pi'$*. So we use the old ones. That is the whole approximation.
+# lacks are the *states of $\pi'$*. So we use the old ones. That is the whole approximation.
 
 # %% [markdown]
 # ## 2. The surrogate
 #
 # $$L(\pi') = \sum_s d_{\pi}(s) \sum_a \pi'(a \mid s)\, A_\pi(s, a) \tag{9.3}$$
 #
-# From a batch, importance weights turn the sum over $a$ into a mean over the actions that were taken:
+# From a batch, importance weights (the ratio of the two probabilities) turn the sum over $a$ into a mean over the actions
+# that were taken. With $\gamma^t$ dropped (lecture 05) and up to a constant factor, one maximises
 #
-# $$L(\theta') \propto \frac{1}{T E} \sum_{t, e} \frac{\pi_{\theta'}(a_t \mid s_t)}{\pi_{\theta}(a_t \mid s_t)}\, A_t
+# $$L(\theta') = \frac{1}{T E} \sum_{t, e} \frac{\pi_{\theta'}(a_t \mid s_t)}{\pi_{\theta}(a_t \mid s_t)}\, A_t
 # \tag{9.4}$$
 #
-# At $\pi' = \pi$ it is 0, like the true difference, and its gradient there is the policy gradient:
+# At $\pi' = \pi$ (9.3) is 0, like the true difference, and its gradient there is the policy gradient:
 #
 # $$L(\pi) = 0, \qquad \nabla L \,\big|_{\pi' = \pi} = \nabla J \tag{9.5}$$
 
@@ -166,7 +168,7 @@ surrogate = (old_visits * per_state).sum(-1)
 error, C = (gain - surrogate).abs(), 4 * gamma * old_advantage.abs().amax((-1, -2)) / (1 - gamma) ** 2
 picture, ax = plots.figure(8, 4.4)
 figures_09.gaps(ax, kl, error, C.mean().item())
-plots.show(picture, "Two hundred pairs of policies: the bound holds, with a factor of thousands to spare.")
+plots.show(picture, "Two hundred pairs of policies: the bound holds, with a factor of ten thousand and more to spare.")
 print(
     f"the bound holds for {(error <= C * kl).double().mean():.0%}; in the median it is {(C * kl / error).median():.0f} times too large"
 )
@@ -177,8 +179,8 @@ print(
 # $$J(\pi') \ge J(\pi) + L(\pi') - C \max_s KL \tag{9.7}$$
 #
 # and the right side is $J(\pi)$ at $\pi' = \pi$. Whoever *maximises the right side* can only go up: **monotone
-# improvement**, guaranteed. That is the pink parabola at the top, with its slider at the right end. But a bound that is
-# thousands of times too careful allows steps that are about as many times too short.
+# improvement**, guaranteed. That is the pink curve at the top, with its slider at the right end. But a bound that is ten
+# thousand times too careful allows steps that are about as many times too short.
 #
 # Two changes make it practical. The maximum over states becomes a **mean** over the states of the batch, which can be
 # sampled; and the penalty becomes a **constraint**:
@@ -194,7 +196,7 @@ widgets.predict(
 
 # %%
 for name, pays in (("euros", 1.0), ("cents", 100.0)):
-    slope = pays * 0.6  # of L at q = 0.2; the rest as in the figure
+    slope = pays * 0.6  # of some L at q = 0.2, with one state
     x = torch.linspace(0.2, 0.99, 8000, dtype=F64)
     apart = torch.as_tensor(figures_09.kl_of_coins(0.2, x))
     penalised = x[(slope * (x - 0.2) - 3.0 * apart).argmax()]
@@ -235,8 +237,7 @@ for h in (0.1, 0.01, 0.001, 0.0001):
 print(f"x F x / 2            {0.5 * (x[0] @ F @ x[0]):.5f}   ({len(F)} parameters)")
 
 # %% [markdown]
-# All meet. So the direction in which one looks does not matter for small steps, and KL behaves like a squared distance
-# with its own ruler, $F$.
+# All meet. For small steps KL is the same in both directions: a squared distance with its own ruler, $F$.
 
 # %% [markdown]
 # ## 5. The natural gradient
@@ -307,9 +308,9 @@ for hidden in ((8,), (32, 32), (256, 256)):
 # ## 7. Conjugate gradient
 #
 # We want $x$ with $F x = g$ from products alone. That is the minimum of $\frac12 x^\top F x - g^\top x$, whose downhill
-# direction is the **residual** $r = g - F x$. Going downhill again and again zigzags. **Conjugate gradient** instead
-# makes each new direction $p$ conjugate to all before, $p_i^\top F p_j = 0$, so that no later step spoils an earlier one.
-# Keeping a share of the last direction is enough for that.
+# direction is the **residual** $r = g - F x$. Downhill again and again zigzags. **Conjugate gradient** makes each new
+# direction $p$ conjugate to all before, $p_i^\top F p_j = 0$, so that no later step spoils an earlier one. Keeping a share
+# of the last direction is enough for that.
 #
 # **Algorithm 9.1.** $x = 0$, $r = p = g$. Repeat: $\;\alpha = \dfrac{r^\top r}{p^\top F p}$, $\;x \leftarrow x + \alpha p$,
 # $\;r' = r - \alpha F p$, $\;p \leftarrow r' + \dfrac{r'^\top r'}{r^\top r}\,p$, $\;r \leftarrow r'$.
@@ -378,10 +379,10 @@ ax.set(yscale="log", xlabel="iterations", ylabel="angle to the solution (degrees
 plots.show(picture, "130 unknowns, and with the larger damping five iterations: few eigenvalues stand out from the rest.")
 
 # %% [markdown]
-# About five. Each different eigenvalue costs one iteration, and most of $F$'s are nearly the same: nearly zero. Those
-# are changes of the parameters that hardly change what the policy does *in this batch*, and to divide by them is to
+# About five. At most, each different eigenvalue costs one iteration, and most of $F$'s are nearly the same: nearly zero.
+# Those are changes of the parameters that hardly change what the policy does *in this batch*, and to divide by them is to
 # bet everything on directions nobody has looked at. So a **damping** is added to the diagonal, $F + 0.1\, I$, and the
-# iteration is stopped early: that is the *truncated* in truncated natural policy gradient.
+# iteration is stopped early: the *truncated* in truncated natural policy gradient.
 
 # %% [markdown]
 # ## 8. How long a step?
@@ -512,10 +513,10 @@ for (case, name), run in runs.items():
     print(f", 95 % interval {low[0]:.0f} to {high[0]:.0f}")
 
 # %% [markdown]
-# As usual: the damped step is nearly always accepted as it is, and the two are one algorithm. With little damping TNPG
-# overshoots in most updates, TRPO in none, and at full budget that shows. Bold: the search keeps the KL below 0.5, and
-# both are far behind the usual setting. A search holds the step against the *batch's* $L$, and 1024 steps do not say
-# enough to go that far on: out there $L$ is noise.
+# At full budget: as usual, the damped step is accepted as it is, and the two are one algorithm. With little damping TNPG
+# overshoots in most updates, TRPO in none, and that shows in the return. Bold: the search keeps the KL below 0.5, and both
+# are far behind. A search holds the step against the *batch's* $L$, and 1024 steps do not say enough to go that far: out
+# there $L$ is noise.
 
 # %% [markdown]
 # ## 11. Does it improve every time?
@@ -561,9 +562,9 @@ ax.set(xlabel="updates", ylabel="exact J")
 plots.show(picture, "With large batches improvement is monotone in practice; what makes J fall is sampling error.")
 
 # %% [markdown]
-# So monotone improvement is real, where the batch is large enough for its $\delta$. And there is the failure of the top
-# figure, with no noise at all: near the best $q$ the constraint still asks for a whole step, and blue leaps over the
-# top. A constraint says how far one *may* go, and the linear $g$ always says: all the way.
+# So monotone improvement is real, where the batch is large enough for its $\delta$. And in the top figure it fails with no
+# noise at all: near the best $q$ a whole step still fits the constraint, and blue leaps over the top. A constraint says
+# how far one *may* go, and the linear $g$ always says: all the way.
 
 # %% [markdown]
 # ## 12. What goes wrong

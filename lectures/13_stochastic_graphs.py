@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 13 Can the estimator be derived by a program?
 #
-# For an expectation you can sample you have a dozen gradient estimators by now, each derived by hand, for one random
+# For an expectation you can sample you have some twenty gradient estimators by now, each derived by hand, for one random
 # variable at a time. Real models have many: an action at every step, a code for every picture, a continuous choice
 # that feeds a discrete one. You could derive the estimator of each such model anew. Or you write down how the model
 # is computed, and let a program find it.
@@ -56,7 +56,7 @@ widgets.movable(figures_13.credit, **figures_13.CREDIT, caption=caption)
 # soil. Water and soil cost $f(x) = x + \frac12 e^{\theta_1}$, a bare bed costs $h(y) = 4\,(1 - y)$.
 #
 # That is a **stochastic computation graph**: *stochastic nodes* ($x$, $y$) are drawn from a law that the arrows into
-# them decide, *deterministic nodes* (here the parameters) are computed, *costs* add up. What is to be small is
+# them decide, *deterministic nodes* (here only the parameters) are computed or known, *costs* add up. What is to be small is
 #
 # $$J(\theta) = \mathbb E[f + h] = \sum_x p_\theta(x) \sum_y p_\theta(y \mid x)\,\big(f(x, \theta) + h(y)\big) \tag{13.1}$$
 
@@ -288,8 +288,8 @@ for play in (walk, walk_by_hand):
     at = level.clone().requires_grad_()
     found[play] = torch.autograd.grad(play(at, streams()).sum(), at)[0]
 print(f"largest difference between the two: {(found[walk] - found[walk_by_hand]).abs().max():.1e}")
-uphill = torch.func.grad(lambda theta: -exact.expected_return(mdp, theta.softmax(-1)))(level[0])
-compare(uphill[[0, 2], 1], {"climb at hut, on ridge": found[walk][:, [0, 2], 1]})
+exact_slope = torch.func.grad(lambda theta: -exact.expected_return(mdp, theta.softmax(-1)))(level[0])
+compare(exact_slope[[0, 2], 1], {"climb at hut, on ridge": found[walk][:, [0, 2], 1]})
 
 # %% [markdown]
 # The same numbers, draw for draw. The program never heard of time. The first reward was computed before the second action
@@ -318,7 +318,7 @@ widgets.predict(
 
 # %%
 def box(log_p):
-    """The magic box: worth 1, with the derivatives of p / p."""
+    """The magic box: worth 1; its derivatives are those of p, divided by p."""
     return (log_p - log_p.detach()).exp()
 
 
@@ -497,7 +497,7 @@ figures_12.comparison(axes, bias, noise, paints)
 plots.show(
     picture,
     "The slope by θ₀, relative to its true size, ± two standard errors. Green and blue are centred; red is biased by design, "
-    "here by a quarter or by next to nothing. What noise enumeration has is that of y.",
+    "here by anything from next to nothing to a quarter. What noise enumeration has is that of y.",
 )
 
 # %%
@@ -737,7 +737,7 @@ except RuntimeError as problem:
 # and 8 have shown the price. **The check:** the variance, with and without a cost that the node cannot reach.
 #
 # **c) The plain surrogate, differentiated twice.** That was turn 5. First derivatives are right, so every test of the
-# gradient passes. **The check:** second derivatives against enumeration, on any problem with two nodes.
+# gradient passes. **The check:** second derivatives against enumeration; a single coin will do.
 
 # %% [markdown]
 # ## Quiz

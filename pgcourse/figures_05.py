@@ -81,8 +81,7 @@ def ladder(
     shown = {"whole return": found["whole return"], subtract: found[subtract]}
     along = {name: (g @ truth / truth.square().sum()).numpy() for name, g in shown.items()}
     reach = 2.5 * float(np.std(along["whole return"]))
-    for name, values in along.items():
-        paint = COLORS[PAINT.get(name, "baseline")]
+    for (name, values), paint in zip(along.items(), (COLORS["score_function"], COLORS["baseline"]), strict=True):
         label = f"{name}: {(values > 0).mean():.0%} uphill"
         right.hist(values, bins=40, range=(1 - reach, 1 + reach), color=paint, alpha=0.55, label=label)
     right.axvline(1, color=COLORS["exact"], linewidth=2.5, label="exact gradient")
@@ -139,12 +138,15 @@ def parabola(ax: Axes, b: Float[Tensor, " B"], variance: Float[Tensor, "R B"], m
     plots.legend(ax, loc="upper center")
 
 
-def discounts(ax: Axes, discount: Float[Tensor, " N"], bias: Float[Tensor, " N"], variance: Float[Tensor, "R N"]) -> None:
-    """Squared bias (exact), variance (measured) and their sum, over the discount."""
+def discounts(
+    ax: Axes, discount: Float[Tensor, " N"], bias: Float[Tensor, " N"], variance: Float[Tensor, "R N"], nothing: float
+) -> None:
+    """Squared bias (exact), variance (measured) and their sum, over the discount; nothing: the error of always answering 0."""
     at = range(len(discount))
     plots.band(ax, at, variance, label="variance", color="score_function", thin=False)
     ax.plot(at, bias, color=COLORS["biased"], linewidth=2.5, label="squared bias, exact")
     plots.band(ax, at, variance + bias, label="sum", color="exact", thin=False)
+    ax.axhline(nothing, color="#555555", linestyle=":", linewidth=2, label="always 0")
     best = int((variance.mean(0) + bias).argmin())
     ax.plot(best, float((variance.mean(0) + bias)[best]), "o", color=COLORS["exact"], markersize=12)
     ax.set_xticks(at, [f"{each:g}" for each in discount.tolist()])

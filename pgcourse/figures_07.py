@@ -1,18 +1,22 @@
 """Drawing for lecture 07, and how good an advantage estimate is, computed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from . import exact, figures, plots
+from . import exact, figures, plots, policies, returns
 from .envs import tabular
+from .history import History
 from .plots import COLORS
 from .rng import Rng
+from .rollout import Rollout, episodes
 
 CURVES = {"bias²": "biased", "variance": "sample", "both": "exact"}
 DECAYS = torch.linspace(0, 1, 21, dtype=torch.float64)
@@ -125,3 +129,79 @@ def curves(ax: Axes, x: Sequence[float], runs: Mapping[str, Tensor], paints: Seq
     """A band for each name -> [R, N]."""
     for (name, y), paint in zip(runs.items(), paints, strict=True):
         plots.band(ax, x, y, label=name, color=paint, thin=False)
+
+
+def looked_up(batch: Rollout, table: Float[Tensor, "R S"]) -> tuple[Float[Tensor, "R T E"], Float[Tensor, "R T E"]]:
+    """What a table of values says of the state of each step, and of the one that followed."""
+    now, ahead = (torch.einsum("rtes,rs->rte", seen, table) for seen in (batch.observation, batch.next_observation))
+    return now, ahead
+
+
+def mean_by_cell(batch: Rollout, x: Float[Tensor, "R T E"]) -> Float[Tensor, "R S"]:
+    """Mean of x over the visits to each state; 0 where there was none."""
+    visit = batch.observation * batch.valid.unsqueeze(-1)
+    return torch.einsum("rtes,rte->rs", visit, x) / visit.sum((1, 2)).clamp(min=1)
+
+
+def by_column(mdp: tabular.Tabular, policy: Tensor, discount: float) -> dict[str, tuple[Float[Tensor, "4"], Float[Tensor, ""]]]:
+    """Where a critic settles that sees a cell's column only: V by column, and its root mean squared error over visits.
+
+    Monte Carlo: least squares, X^T D (V - X phi) = 0. One-step TD: the mean of its steps is 0, X^T D (r + discount P X phi - X
+    phi) = 0, where D are the visits, P the moves of the policy and r the mean rewards, and where the value of an end is 0.
+    """
+    value, visits = exact.state_value(mdp, policy, discount), torch.diag(exact.visitation(mdp, policy, discount))
+    column = torch.tensor([column for _, column in tabular.cells(LAYOUT)])
+    feature = torch.nn.functional.one_hot(column).to(value.dtype) * ~mdp.terminal[:, None]
+    moves = torch.einsum("sa,sak->sk", policy, mdp.transition)
+    paid = (policy * (mdp.transition * mdp.reward).sum(-1)).sum(-1)
+    found = {
+        "Monte Carlo": torch.linalg.solve(feature.T @ visits @ feature, feature.T @ visits @ value),
+        "TD": torch.linalg.solve(feature.T @ visits @ (feature - discount * moves @ feature), feature.T @ visits @ paid),
+    }
+    share = visits.diagonal() / visits.trace()
+    return {name: (phi, ((feature @ phi - value).square() @ share).sqrt()) for name, phi in found.items()}
+
+
+def sampled_advantage(
+    mdp: tabular.Tabular, policy: policies.Policy, rng: Rng, value: Float[Tensor, "R S"], discount: float
+) -> Float[Tensor, "R S A"]:
+    """Mean of GAE(0.9) over the visits of eight walks to each state and action; 0 where there was none."""
+    batch = episodes(replace(mdp, time_limit=60), policy, rng, environments=8)
+    found = returns.gae(batch.reward, *looked_up(batch, value), discount, 0.9, batch.terminated, batch.truncated)
+    chosen = torch.nn.functional.one_hot(batch.action, mdp.transition.shape[1])
+    pair = torch.einsum("rtes,rtea->rtesa", batch.observation, (chosen * batch.valid.unsqueeze(-1)).to(found.dtype))
+    return torch.einsum("rtesa,rte->rsa", pair, found) / pair.sum((1, 2)).clamp(min=1)
+
+
+def improve(
+    mdp: tabular.Tabular,
+    discount: float,
+    rounds: int,
+    policy: policies.Categorical,
+    rng: Rng,
+    step: Callable[[Tensor, Tensor], Tensor],
+    exactly: bool = False,
+) -> Float[Tensor, "R rounds"]:
+    """J before each round of: advantages, then step(logits, advantages) -> logits, all [R, S, A].
+
+    policy: a table of logits, changed in place. Advantages are exact, or ``sampled_advantage`` with a critic off by up to 0.3.
+    """
+    logits, found = policy.body.weights[0].data, []
+    off = 0.3 * torch.sin(torch.arange(len(mdp.terminal), dtype=logits.dtype) * 5) * ~mdp.terminal
+    for _ in range(rounds):
+        found.append(exact.expected_return(mdp, policy, discount).detach())
+        probability = exact.action_probabilities(mdp, policy).detach()
+        if exactly:
+            advantage = exact.advantage(mdp, probability, discount)
+        else:
+            value = exact.state_value(mdp, probability, discount) + off
+            advantage = sampled_advantage(mdp, policy, rng, value, discount)
+        logits[:] = step(logits, advantage)
+    return torch.stack(found, 1)
+
+
+def last_tenth(run: History, steps: float) -> str:
+    """Mean return over the last tenth of so many environment steps, with the half width of its 95 % interval, in words."""
+    places = np.linspace(0.9, 1, 20) * steps
+    values = [np.interp(places, *rows).mean() for rows in zip(run.steps, run.metrics["return"], strict=True)]
+    return f"{np.mean(values):.0f} ± {1.96 * np.std(values, ddof=1) / len(values) ** 0.5:.0f}"

@@ -97,7 +97,7 @@ def promise(axes: Sequence[Axes], stand: float = 0.12, log10_penalty: float = -2
         path = [stand]
         for _ in range(30):
             path.append(goal(rule, path[-1], penalty, delta))
-        right.plot(range(31), np.interp(path, q, value), color=COLORS[paint], label=f"best {rule}", linewidth=2.2)
+        right.plot(range(31), np.interp(path, q, value), color=COLORS[paint], label=f"by the {rule}", linewidth=2.2)
     right.axhline(high, color=COLORS["exact"], linestyle="--", linewidth=1.2, label="the largest J")
     right.set(xlabel="updates", ylabel="J", xlim=(0, 30), ylim=(low - 0.05, high + 0.05), title="Thirty updates")
     plots.legend(right, **figures.BELOW)

@@ -221,17 +221,56 @@ LECTURE_05 = (
     ),
 )
 
+LECTURE_06 = (
+    question(
+        "You show the network single frames in place of differences. What can it no longer know?",
+        wrong("Where its own paddle is", "A frame shows that, and so does the difference as long as the paddle moves."),
+        right("Which way the ball is flying", "A still picture has no direction. Two of them, or their difference, have."),
+        wrong("Nothing; it only has to learn more", "No amount of learning finds out what is not in the picture."),
+    ),
+    question(
+        "You won a rally. In the middle of it you once ran the wrong way. What does the update do with that action?",
+        wrong("It makes it less probable", "It cannot know. The rally was won, and the action stood in it."),
+        right(
+            "It makes it more probable, like the others",
+            "One bit for all of them. In lost rallies it stands more often, and that decides, on average.",
+        ),
+        wrong("Nothing, if it was far from the ball", "Its weight is smaller by the discount, and not zero."),
+    ),
+    question(
+        "A sigmoid says 0.9 for up. The learner goes down, and the point is lost: the weight is -1. Which way, and how hard, "
+        "is the logit of up pushed?",
+        right("Up, by 0.9", "A (a - p) = -1 (0 - 0.9) = 0.9: a rare action that went wrong is pushed hard."),
+        wrong("Up, by 0.1", "a is 0 for down, so a - p is -0.9."),
+        wrong("Down, by 0.9", "Down was played and lost: it is to become rarer, so the logit of up rises."),
+    ),
+    question(
+        "A picture of 40 by 40 pixels, 300 hidden units. About how many numbers has the first layer?",
+        wrong("12,000", "Each of 1,600 pixels, not of 40, has a weight to each unit."),
+        right("480,000", "1,600 times 300, and 300 biases."),
+        wrong("1,900", "Every pixel is joined to every unit: multiply, do not add."),
+    ),
+    question(
+        "Evolution judges 240 networks by 2,048 steps each; the likelihood ratio uses the same half million steps. Why does it "
+        "learn so much more from them?",
+        wrong("Its games are better", "At first they are the same bad games."),
+        wrong("Evolution is biased", "Its steps point uphill on average. They are noisy: 240 numbers for 320,000 directions."),
+        right(
+            "It gets a weight for each step, and backpropagation tells each parameter its part",
+            "Evolution gets a single number for 2,048 steps, and does not look inside the network.",
+        ),
+    ),
+)
+
 LECTURE_07 = (
     question(
-        "The critic is too high by 5 in every state, even at the ends. What does that do to what the policy learns from δ?",
-        wrong(
-            "It learns to seek states with high values", "Every state is too high by the same: none looks better than it is."
-        ),
+        "Episodes are only ever cut off, and the critic is too high by 5 in every state. What does the policy learn from δ?",
+        wrong("To seek states that look too good", "Every state is too high by the same: none looks better than it is."),
         right(
-            "With a discount near 1, next to nothing",
-            "By (7.6) the bias is 5γ - 5, the same for every action: a baseline. (At an end, where 0 is right, it would show.)",
+            "What it should: the error is a baseline",
+            "By (7.6) the bias is 5γ - 5 for every action. (Where an action may end the world, and 0 follows, it would show.)",
         ),
-        wrong("Every action is reinforced", "The two errors have opposite signs; what is left does not depend on the action."),
+        wrong("To take every action more often", "What is left of the two errors does not depend on the action."),
     ),
     question(
         "You know the true V. Which λ gives the best advantages?",
@@ -257,6 +296,44 @@ LECTURE_07 = (
         wrong("Q of the policy, sooner", "The policy does not enter the target at all."),
         right("Q of the best policy", "It is the value of acting best from the next step on. Nobody acts like that yet."),
         wrong("Nothing: it diverges", "With a table it settles, at another place."),
+    ),
+)
+
+LECTURE_08 = (
+    question(
+        "One worker takes 64 consecutive steps; its gradients are worth about 5 independent ones. You let it take 128. What are "
+        "they worth?",
+        wrong("Still about 5", "The second half is no repetition of the first: what is far apart is hardly correlated."),
+        right("About 10", "Once the batch is much longer than the correlation, the bracket of (8.1) no longer grows."),
+        wrong("About 69: the new ones are fresh", "They repeat each other as the first 64 did."),
+    ),
+    question(
+        "Two synchronous workers had 10 and 30 samples. Each reports its mean gradient. You average the two reports. What is "
+        "wrong?",
+        wrong("Nothing: by (8.3) the average is the union's gradient", "With equal batches only."),
+        right("A sample of the first counts three times one of the second", "Weigh by 10 and 30, then divide by 40."),
+        wrong("The sum should be taken", "Then the step would grow with the number of workers."),
+    ),
+    question(
+        "Of four asynchronous workers one is ten times slower than the others. What is the mean staleness over all updates?",
+        right(
+            "About 3, as with equal speeds",
+            "By (8.6): each update is counted once by each other worker. The slow one's own are few and very stale.",
+        ),
+        wrong("About 10", "The slow worker's updates are that stale, or more; but there are few of them."),
+        wrong("About 2: the slow one hardly takes part", "It counts every update of the others, all at once."),
+    ),
+    question(
+        "Step 0.3 is well below the limit 2 of a bowl. Eight asynchronous workers use it, and the run blows up. Why?",
+        wrong("Their updates overwrite each other", "Lost writes are rare, and make the step smaller if anything."),
+        wrong("Eight noisy gradients are too noisy", "Noise makes it tremble. It does not grow."),
+        right("Gradients are seven updates old, and the limit is 0.21", "(8.8): they still push when the bottom is passed."),
+    ),
+    question(
+        "You have 100 fast cores in one machine, and batches that all take the same time. In step or out of step?",
+        right("In step", "Nobody waits long, the result is that of one big batch, and a run can be repeated."),
+        wrong("Out of step: waiting is always a waste", "With equal times there is next to no waiting, and no age."),
+        wrong("It makes no difference", "Out of step each gradient would be 99 updates old, and no two runs alike."),
     ),
 )
 
@@ -297,6 +374,42 @@ LECTURE_09 = (
         wrong("Take the shortest step tried", "It was measured: it lowers the surrogate or goes too far."),
         wrong("Take the whole step, and hope", "That is TNPG, in the one case where it is known to fail."),
         right("Restore the weights, collect the next batch", "It has another gradient, and the critic has learned meanwhile."),
+    ),
+)
+
+LECTURE_10 = (
+    question(
+        "A batch has been collected, and no step has been taken on it. What is the gradient of the clipped objective?",
+        wrong("0: every ratio is 1, which is inside the clip", "Inside the clip is where the objective slopes."),
+        right("The policy gradient", "At ratio 1 the gradient of ratio times A is A times the score. No clip is felt yet."),
+        wrong("A fifth of the policy gradient, with clip 0.2", "The clip is an edge, not a factor."),
+    ),
+    question(
+        "A step has A < 0 and ratio 0.7, with clip 0.2. What happens to it?",
+        right("It is held", "Its probability has fallen by more than a fifth: far enough the right way."),
+        wrong("It is pushed down further", "Below 0.8 the objective of a bad action is flat."),
+        wrong("It is pushed back up to 0.8", "Held means no gradient. Only who went the wrong way is pushed back."),
+    ),
+    question(
+        "The clip fraction is 0 in every update. What do you suspect first?",
+        wrong("The clip works perfectly", "It holds a step only once that step is outside; some should be."),
+        wrong("The advantages are too small", "Standardised, they have one size."),
+        right("The ratios are all 1, or the steps are tiny", "Is the old log-probability the recorded one? Then see the KL."),
+    ),
+    question(
+        "Which of these does PPO with clip 0.2 guarantee?",
+        wrong("Each ratio ends between 0.8 and 1.2", "Momentum and shared weights carry steps outside: turn 4."),
+        wrong("The KL of an update stays below a bound", "It came to about 0.01 in one setting. Longer steps move it."),
+        right("Neither", "It takes away the gain beyond the edge. What the optimizer does with that is another matter."),
+    ),
+    question(
+        "The penalty's coefficient has doubled after each of the last ten updates. What does that say?",
+        right(
+            "The KL is above its target, and the penalty is not yet what decides it",
+            "Each time it was more than 1.5 times the target. If that lasts, the steps are too long for any coefficient.",
+        ),
+        wrong("The policy hardly moves", "Then it would be halved."),
+        wrong("The rewards have become larger", "That may be why, but the rule only sees the KL."),
     ),
 )
 
@@ -410,7 +523,7 @@ LECTURE_13 = (
         ),
         wrong("It removes the variance of the score function", "Its first derivative is the score function, noise and all."),
         right(
-            "Its derivatives are those of p over p, of every order",
+            "Its derivatives are those of p, divided by p, of every order",
             "The first is the score, the second has the product of the scores that a weight held fixed has lost.",
         ),
     ),

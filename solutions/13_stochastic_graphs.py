@@ -166,8 +166,8 @@ try_it(my_weights)
 check(episode_graph_surrogate).points
 
 # %% [markdown]
-# No reward-to-go was written down, and yet the gradient has it. The second derivatives are right, too. Here is the
-# mountain of lecture 04 once more, with $\theta$ two numbers: how much you would rather climb, at the hut and on the
+# No reward-to-go was written down, and yet the gradient has it. With boxes the second derivatives are right, too. Here is
+# the mountain of lecture 04 once more, with $\theta$ two numbers: how much you would rather climb, at the hut and on the
 # ridge. At $\theta = 0$ its eight walks have probabilities 3/16 and 1/16, so sixteen walks in these proportions are a
 # batch without sampling error.
 

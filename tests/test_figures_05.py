@@ -58,6 +58,8 @@ def test_the_ladder_draws(days, luck, subtract):
     figures_05.ladder(axes, world, THETA, days=days, luck=luck, subtract=subtract, again=1)
     assert plots.svg(figure).startswith(b"<?xml")
     assert len(axes[0].patches) == 5
+    first, last = axes[1].patches[0], axes[1].patches[-1]
+    assert first.get_facecolor() != last.get_facecolor()  # "reward-to-go" too can be told from "whole return"
 
 
 def test_bars_stand_at_the_means():
@@ -76,7 +78,7 @@ def test_the_other_pictures_draw():
     _, ax = plots.figure()
     figures_05.parabola(ax, torch.arange(5.0), numbers, {"mean": (2.0, "exact")})
     _, ax = plots.figure()
-    figures_05.discounts(ax, torch.linspace(0, 1, 5), torch.arange(5.0), numbers)
+    figures_05.discounts(ax, torch.linspace(0, 1, 5), torch.arange(5.0), numbers, nothing=2.0)
     assert ax.lines[-1].get_xdata()[0] == 0  # least where the bias is
     figure, ax = plots.figure()
     values = {"one": [numbers[:, 0], numbers[:, 1]], "other": [numbers[:, 2], numbers[:, 3]]}

@@ -982,6 +982,14 @@ VANILLA_LOSS = Task(
             "You take the mean over time as well; the sum over time stays a sum, and the mean is over the E episodes.",
         ),
         Mistake(
+            "mean over the valid steps",
+            lambda log_probability, value, reward, valid, discount: (
+                -(log_probability * _right_weight(reward * valid, value, valid, discount) * valid).sum() / valid.sum()
+            ),
+            "You divide by the number of valid steps, as the library's file does; asked is the mean over the E episodes of a "
+            "sum over time.",
+        ),
+        Mistake(
             "sum over the episodes",
             _vanilla(_right_weight, lambda x: x.sum()),
             "You sum over the episodes; an expectation is estimated by their mean.",

@@ -135,6 +135,12 @@ TD_ERRORS = Task(
             "none. next_value is there for that.",
         ),
         Mistake(
+            "value of the next row where there is one",
+            lambda r, v, n, ended, cut, discount: r + discount * torch.cat([v[1:], n[-1:]]) * ~ended - v,
+            "You take V of the next row for V(s_{t+1}): after a cut that row belongs to another episode. next_value is there "
+            "for that, in every row.",
+        ),
+        Mistake(
             "sign",
             lambda r, v, n, ended, cut, discount: v - r - discount * n * ~ended,
             "You have the sign reversed: what came, minus what was expected.",
@@ -236,6 +242,7 @@ def _n_step(
     stops=None,
     extra=0,
     power=0,
+    full_power=False,
     bootstrap=True,
     tail=True,
     per_reward=None,
@@ -244,8 +251,8 @@ def _n_step(
     """By terms, in Python numbers, with things that can be changed; as it stands it is right.
 
     ended: where nothing follows. stops: where the sum stops. extra: rewards more than ``steps``. power: added to that of the
-    discount in front of V. bootstrap, tail: whether V comes at all, and after the last row. per_reward: the rewards'
-    discount. at: which V.
+    discount in front of V. full_power: that power is ``steps``, however few rewards there were. bootstrap, tail: whether V
+    comes at all, and after the last row. per_reward: the rewards' discount. at: which V.
     """
     ended = terminated if ended is None else ended
     stops = (terminated | truncated) if stops is None else stops
@@ -269,7 +276,7 @@ def _n_step(
             by_tail = last == rows - 1 and not stops[last][e] and k - t < steps + extra
             if bootstrap and not ended[last][e] and (tail or not by_tail):
                 place = last if at is None else at(t, last)
-                terms.append(discount ** (k - t + power) * v[place][e])
+                terms.append(discount ** (steps if full_power else k - t + power) * v[place][e])
             G[t, e] = math.fsum(terms)
     return G
 
@@ -315,6 +322,13 @@ N_STEP_RETURNS = Task(
             "AC14",
         ),
         Mistake(
+            "V discounted by n steps after fewer rewards",
+            lambda r, v, ended, cut, d, n: _n_step(r, v, ended, cut, d, n, full_power=True),
+            "Where the sum stops early you still discount V by discount^n. V comes after the last reward counted: one power of "
+            "the discount for each reward.",
+            "AC14",
+        ),
+        Mistake(
             "one reward too many",
             lambda r, v, ended, cut, d, n: _n_step(r, v, ended, cut, d, n, extra=1),
             "You add up n + 1 rewards: those of the steps t to t + n - 1 count.",
@@ -351,6 +365,12 @@ N_STEP_RETURNS = Task(
             "nothing after the last row",
             lambda r, v, ended, cut, d, n: _n_step(r, v, ended, cut, d, n, tail=False),
             "Sums that run into the last row lose their future: the episode goes on, so V of the state that followed counts.",
+        ),
+        Mistake(
+            "no V in the last row",
+            lambda r, v, ended, cut, d, n: _n_step(r, torch.cat([v[:-1], 0 * v[-1:]]), ended, cut, d, n),
+            "Sums that use the last row's reward get no V after it, as if the world ended with the batch. next_value[-1] is "
+            "there for them.",
         ),
         Mistake(
             "forgets the discount of the rewards",

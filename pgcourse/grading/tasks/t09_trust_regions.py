@@ -192,8 +192,10 @@ def _categorical_divergences_oracle(logits, other_logits):
 def _categorical_divergences_cases(generator):
     inputs = [tuple(readable(normal(generator, n, k)) for _ in range(2)) for n, k in ((1, 2), (2, 3))]
     inputs += [tuple(1.5 * normal(generator, n, k) for _ in range(2)) for n, k in ((4, 5), (6, 3))]
+    # large logits, and choices that one of the two all but excludes
     large = torch.tensor([[1000.0], [-1000.0]], dtype=torch.float64)
-    inputs.append((large + normal(generator, 2, 3), -large + normal(generator, 2, 3)))
+    apart = torch.tensor([[0.0, 30.0, 10.0], [30.0, 10.0, 0.0]], dtype=torch.float64)
+    inputs.append((large + apart + normal(generator, 2, 3), -large - apart + normal(generator, 2, 3)))
     return cases(_categorical_divergences_oracle, inputs)
 
 
@@ -204,6 +206,11 @@ def _logs(logits, other):
 def _overflowing_divergences(logits, other):
     p, q = (each.exp() / each.exp().sum(-1, keepdim=True) for each in (logits, other))
     return (p * (p.log() - q.log())).sum(-1), (q * (q.log() - p.log())).sum(-1)
+
+
+def _padded_divergences(logits, other):
+    p, q = (each.softmax(-1) + 1e-8 for each in (logits, other))
+    return (p * (p / q).log()).sum(-1), (q * (q / p).log()).sum(-1)
 
 
 def _difference_of_entropies(logits, other):
@@ -289,6 +296,12 @@ CATEGORICAL_DIVERGENCES = Task(
             "You return a number for each choice; sum over them.",
         ),
         Mistake(
+            "a small number added to the probabilities",
+            _padded_divergences,
+            "You add a small number to the probabilities, to keep their logarithms finite; where one choice is nearly "
+            "impossible, the divergence then comes out too small. torch.log_softmax needs no such help.",
+        ),
+        Mistake(
             "overflows",
             _overflowing_divergences,
             "Right for small logits, but exp(1000) is infinite and exp(-1000) is zero to a computer. torch.log_softmax "
@@ -370,6 +383,10 @@ def _product(weight, observation, vector, inner):
     return observation.T @ inner(p, observation @ vector) / len(observation)
 
 
+def _spread(p):
+    return p * (1 - p)
+
+
 def _mean_score(weight, observation, vector, damping):
     p, change = (observation @ weight).softmax(-1), observation @ vector
     score = observation.T @ (p - 1 / weight.shape[1]) / len(observation)
@@ -389,6 +406,13 @@ FISHER_TIMES = Task(
             lambda weight, observation, vector, damping: fisher_times(weight, observation, vector, 0.0),
             "The damping is missing: add damping times the vector.",
             "TR03",
+        ),
+        Mistake(
+            "the diagonal only",
+            lambda weight, observation, vector, damping: (
+                (observation**2).T @ _spread((observation @ weight).softmax(-1)) / len(observation) * vector + damping * vector
+            ),
+            "You multiply each entry of the vector with F's diagonal; F mixes the parameters, so the others enter too.",
         ),
         Mistake(
             "damping without the vector",

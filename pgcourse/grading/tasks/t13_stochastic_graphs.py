@@ -276,6 +276,15 @@ def _box(x):
     return (x - x.detach()).exp()
 
 
+def _unnormalised(theta, b):
+    """With b . theta for log p(b)."""
+
+    def value(at):
+        return (_box(b @ at) * (b @ at - 1).square()).mean()
+
+    return torch.func.grad(value)(theta), torch.func.hessian(value)(theta)
+
+
 def _only_cost(theta, b):
     """Of the cost alone, the tosses held fixed."""
     away = b @ theta - 1
@@ -329,6 +338,11 @@ MAGIC_BOX_DERIVATIVES = Task(
             _derivatives(lambda log_p, f: (log_p.detach() - log_p).exp() * f),
             "The wrong logarithm is detached: exp(detach(log p) - log p) has the opposite slope.",
             "SF01",
+        ),
+        Mistake(
+            "probabilities that do not add up to 1",
+            _unnormalised,
+            "Your log p(b) lacks -log(1 + exp(theta_d)): its score is b instead of b minus the probability of 1.",
         ),
         Mistake(
             "box made linear",
