@@ -56,7 +56,7 @@ widgets.watch(policy, cartpole, replica=[0, 1, 2])
 # | [03](03_log_derivative_trick.ipynb) | How can I differentiate an expectation I can only sample? | 2 |
 # | [04](04_reinforce.ipynb) | How do trajectories turn into a gradient for each action? | 2½ |
 # | [05](05_baselines.ipynb) | Which action caused the reward, compared with what? | 2½ |
-# | 06 | Does it still work from pixels with one bit of feedback? | 3 |
+# | [06](06_pong_from_pixels.ipynb) | Does it still work from pixels with one bit of feedback? | 3 |
 # | [07](07_actor_critic.ipynb) | What if a critic replaces the sampled return? | 2½ |
 # | [08](08_distributed_actor_critic.ipynb) | Many workers: with or without waiting for each other? | 2 |
 # | [09](09_trust_regions.ipynb) | How far may the policy move on one batch? | 3 |

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pgcourse import envs
-from pgcourse.algorithms import a2c, natural_gradient, online_actor_critic, ppo, reinforce, reps, rwr, trpo, vanilla
+from pgcourse.algorithms import a2c, natural_gradient, online_actor_critic, pong, ppo, reinforce, reps, rwr, trpo, vanilla
 from pgcourse.rng import Rng
 
 ALGORITHMS = {
@@ -53,6 +53,12 @@ ALGORITHMS = {
             "normalise_rewards": True,
             "hidden": (8,),
         },
+    ),
+    "pong-dense": (pong, envs.make("pong"), {"iterations": 3, "environments": 3, "steps": 40, "hidden": 8}),
+    "pong-convolutional": (
+        pong,
+        envs.make("pong"),
+        {"iterations": 3, "environments": 3, "steps": 40, "network": "convolutional", "hidden": 8},
     ),
     "rwr-categorical": (rwr, envs.make("CartPole-v1"), {"iterations": 3, "environments": 3, "hidden": (8,)}),
     "reps-categorical": (reps, envs.make("CartPole-v1"), {"iterations": 3, "environments": 3, "hidden": (8,)}),
