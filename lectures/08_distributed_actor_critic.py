@@ -18,8 +18,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import deque
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -375,6 +373,10 @@ for delay in (0, 1, 3, 7, 15):
 
 
 # %%
+from collections import deque
+from copy import deepcopy
+
+
 def late_gradients(delay, step_size, updates):
     """A2C on CartPole, every gradient ``delay`` updates old. The return at each update, [R, updates]."""
     rng, loss, carry, found = Rng(range(budget.choose(12, 4))), nn.lift(a2c.loss), None, []

@@ -301,8 +301,8 @@ LECTURE_07 = (
 
 LECTURE_08 = (
     question(
-        "One worker takes 64 consecutive steps; its gradients are worth about 5 independent ones. You let it take 128. What are "
-        "they worth?",
+        "One worker takes 64 consecutive steps; its gradients are worth about 5 independent ones. You let it take 128. "
+        "What are they worth?",
         wrong("Still about 5", "The second half is no repetition of the first: what is far apart is hardly correlated."),
         right("About 10", "Once the batch is much longer than the correlation, the bracket of (8.1) no longer grows."),
         wrong("About 69: the new ones are fresh", "They repeat each other as the first 64 did."),
