@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pgcourse import envs, nn
-from pgcourse.envs.pong import LEFT, PADDLE, RIGHT, SIZE, Pong
+from pgcourse.envs.pong import BALL, LEFT, PADDLE, RIGHT, SIZE, Pong
 from pgcourse.rng import Rng
 
 D = torch.float64
@@ -43,11 +43,11 @@ def test_a_free_ball_goes_straight():
 
 
 def test_walls_mirror_a_ball():
-    """From row 2 by 1.5 up it would come to 0.5, half a row beyond 1: it comes to 1.5 and goes down."""
-    now, *_ = after(state(10, 2, slope=-1.5))
-    assert (now[1], now[5]) == (1.5, 1.5)
-    now, *_ = after(state(10, SIZE - 2, slope=1.5))
-    assert (now[1], now[5]) == (SIZE - 1.5, -1.5)
+    """Its middle stays half a ball, two rows, from a wall: from row 3 by 1.5 up it comes to 2.5 and goes down."""
+    now, *_ = after(state(10, 3, slope=-1.5))
+    assert (now[1], now[5]) == (2.5, 1.5)
+    now, *_ = after(state(10, SIZE - 3, slope=1.5))
+    assert (now[1], now[5]) == (SIZE - 2.5, -1.5)
 
 
 def test_paddles_move_and_stop_at_the_walls():
@@ -64,9 +64,9 @@ def test_the_built_in_player_follows_the_ball_as_fast_as_it_can():
     assert after(state(10, 20.2))[0][2] == pytest.approx(18.2)  # its middle is two rows below its top
 
 
-@pytest.mark.parametrize(("where", "slope"), [(0.0, 0.0), (1.5, 1.0), (-3.0, -2.0)])
+@pytest.mark.parametrize(("where", "slope"), [(0.0, 0.0), (2.0, 1.0), (-4.0, -2.0)])
 def test_a_paddle_sends_the_ball_back_by_where_it_is_hit(where, slope):
-    """The slope is steepest * offset, and the offset is 1 three rows from the middle: half a paddle and half a ball."""
+    """The slope is steepest * offset, and the offset is 1 four rows from the middle: half a paddle and half a ball."""
     middle = 20.0
     now, reward, _ = after(state(RIGHT - 1, middle + where, learner=middle - PADDLE / 2 - 2), DOWN)
     assert (now[0], now[4], reward) == (RIGHT, -4, 0)
@@ -117,8 +117,8 @@ def test_what_is_seen_is_the_difference_of_two_frames(settings):
 
 def test_frames_show_two_paddles_and_a_ball():
     drawn = Pong().frame(state(20, 10))
-    assert drawn.sum() == 2 + 2 * 2 * PADDLE
-    assert drawn[9:11, 20].tolist() == [1, 1]
+    assert drawn.sum() == BALL + 2 * 2 * PADDLE
+    assert drawn[8:12, 20].tolist() == [1, 1, 1, 1]
     assert drawn[18 : 18 + PADDLE, [LEFT - 1, LEFT, RIGHT, RIGHT + 1]].all()
 
 
