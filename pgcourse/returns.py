@@ -74,7 +74,7 @@ def td_error(
     ValueError for a discount outside [0, 1]. Source: lecture 07; Sutton (1988).
     """
     _check_discount(discount)
-    return reward + discount * next_value * ~terminated - value
+    return reward - value + discount * next_value * ~terminated
 
 
 def n_step(
