@@ -95,13 +95,13 @@ check(compare_staleness).points
 # gradients, because the bowl's curvature is 1 and the limit is 2. With old ones the limit is 0.21, by (8.8). And corrected?
 
 # %%
-turns = [min(k, 7) for k in range(60)]
+turns = torch.arange(60).clamp(max=7)
 
 
 def last_heights(compare_staleness):
     """The last height without staleness, with it, and with the correction."""
     start, bowl = torch.tensor([3.0]), torch.eye(1)
-    fresh, _ = compare_staleness(start, bowl, [0] * 60, 0.3)
+    fresh, _ = compare_staleness(start, bowl, 0 * turns, 0.3)
     return [float(height[-1]) for height in (fresh, *compare_staleness(start, bowl, turns, 0.3))]
 
 

@@ -87,6 +87,7 @@ def test_right_solutions_agree_with_the_truth_far_below_the_tolerance(task):
         for case in stage.cases(torch.Generator().manual_seed(3)):
             found = stage.observe(task, answer, case.inputs)
             for part, truth in zip(_parts(found), _parts(case.truth), strict=True):
+                part, truth = torch.as_tensor(part), torch.as_tensor(truth)
                 assert (part - truth).abs().max() < 1e-6 * max(1.0, truth.abs().max()), function.__name__
 
 
@@ -131,10 +132,11 @@ def test_the_signature_says_the_shapes(task):
     assert shapes(result), "the signature names what is returned"
     told_apart = False
     for case in task.exact.cases(torch.Generator().manual_seed(0)):
-        sizes = {}
+        sizes, numbers = {}, {}
         for (argument, shape), value in zip(asked, case.inputs, strict=True):
             if not shape:
                 assert isinstance(value, int | float), argument
+                numbers[argument] = value
                 continue
             letters = [letter.strip() for letter in shape.strip("[]").split(",") if letter.strip()]
             assert len(letters) == value.ndim, argument
@@ -142,10 +144,18 @@ def test_the_signature_says_the_shapes(task):
                 assert sizes.setdefault(letter, size) == size, f"{argument}: {letter}"
         if not isinstance(task.exact.observe, Gradient):
             for (output, shape), value in zip(shapes(result), _parts(case.truth), strict=True):
+                if not shape:
+                    assert isinstance(value, int | float), output
+                    continue
                 letters = [letter.strip() for letter in shape.strip("[]").split(",") if letter.strip()]
-                assert [sizes[letter] for letter in letters] == list(value.shape), output
+                assert [_length(letter, sizes | numbers) for letter in letters] == list(value.shape), output
         told_apart |= len(set(sizes.values())) == len(sizes) and 1 not in sizes.values()
     assert told_apart, "no case has all axes of different lengths above 1: a confusion of axes could pass"
+
+
+def _length(letter, known):
+    """Of an axis: a letter of the inputs', or what the signature says to compute from them: K + 1, (last - first) / 2."""
+    return known[letter] if letter in known else eval(letter, {}, known)  # our own text
 
 
 @BY_TASK

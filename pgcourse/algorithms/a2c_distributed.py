@@ -27,11 +27,9 @@ import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
 
 import torch
 import torch.distributed as dist
-import tyro
 from torch import Tensor
 
 from .. import nn, policies
@@ -146,9 +144,9 @@ def _agreed(progress: Progress | None, rng: Rng) -> Progress:
 
 
 def main(
-    environment: Annotated[str, tyro.conf.Positional],
-    out: Path,
-    config: Annotated[Config, tyro.conf.arg(name="")],
+    environment: str,
+    config: Config,
+    out: Path = Path("run"),
     replicas: int = 16,
     seed: int = 0,
 ) -> None:
@@ -156,9 +154,9 @@ def main(
 
     Args:
         environment: Its name, such as CartPole-v1.
+        config: Settings of A2C; environments are those of each worker.
         out: Folder for history.npz and the policies' weights, policy.pt; written by worker 0, and by every survivor (with its
             number in the name) where a worker was lost.
-        config: Settings of A2C; environments are those of each worker.
         replicas: Learners trained at once.
         seed: Of the first learner; the others have the next ones.
     """
@@ -187,4 +185,6 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    import tyro  # here: lectures import this module, and need no command line
+
+    tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes))

@@ -243,6 +243,8 @@ class LocalAnswer(Answer):
             warnings.catch_warnings(record=True) as caught,
         ):
             warnings.simplefilter("always")
+            # torch importing its own parts, on the first call that needs them: not the student's affair.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
             # Another seed each time: what depends on hidden randomness then shows, by differing.
             torch.default_generator.manual_seed(self._calls)  # torch.manual_seed also keeps a stack trace for CUDA
             random.seed(self._calls)

@@ -116,6 +116,10 @@ def _first_for_all(r, v, last, d):
     return [_by_terms(r, v, last, d)[0]] * len(r)
 
 
+_worker_gradients_oracle = _worker(returns=_by_terms)
+"""In Python numbers, every return from its definition."""
+
+
 def _worker_gradients_cases(generator):
     def draw(steps, parameters, features, terminated, discount, tidy=lambda x: x):
         shapes = ((steps,), (steps,), (steps, parameters), (steps, features))
@@ -125,7 +129,7 @@ def _worker_gradients_cases(generator):
 
     inputs = [draw(2, 2, 1, False, 0.5, readable), draw(2, 1, 2, True, 0.5, readable), draw(3, 2, 2, False, 0.9, readable)]
     inputs += [draw(7, 4, 3, False, 0.9), draw(5, 3, 6, True, 0.8), draw(9, 2, 5, False, 0.7)]
-    return cases(_worker(returns=_by_terms), inputs)
+    return cases(_worker_gradients_oracle, inputs)
 
 
 WORKER_GRADIENTS = Task(
@@ -374,14 +378,14 @@ def compare_staleness(theta, hessian, staleness, step_size):
 
         theta_{k+1} = theta_k - s_k hessian theta_{k - staleness[k]},    s_k = step_size, or step_size / (1 + staleness[k])
 
-    theta: [P], where both runs begin, theta_0. hessian: [P, P], symmetric. staleness: a list of K whole numbers, staleness[k]
-    in 0 .. k. Each run has a path of its own, and takes its old gradients from that. Returns (plain [K + 1], corrected
-    [K + 1]): f(theta_0), ..., f(theta_K) of both.
+    theta: [P], where both runs begin, theta_0. hessian: [P, P], symmetric. staleness: [K], whole numbers (torch.int64),
+    staleness[k] in 0 .. k. Each run has a path of its own, and takes its old gradients from that. Returns (plain [K + 1],
+    corrected [K + 1]): f(theta_0), ..., f(theta_K) of both.
     """
     found = []
     for corrected in (False, True):
         path = [theta]
-        for k, d in enumerate(staleness):
+        for k, d in enumerate(staleness.tolist()):
             size = step_size / (1 + d) if corrected else step_size
             path.append(path[k] - size * hessian @ path[k - d])
         found.append(torch.stack([x @ hessian @ x / 2 for x in path]))
@@ -391,7 +395,7 @@ def compare_staleness(theta, hessian, staleness, step_size):
 def _compare_staleness_in_one_table(theta, hessian, staleness, step_size):
     path = torch.empty(len(staleness) + 1, 2, len(theta), dtype=theta.dtype)
     path[0] = theta
-    for k, d in enumerate(staleness):
+    for k, d in enumerate(staleness.tolist()):
         size = torch.tensor([[step_size], [step_size / (d + 1)]], dtype=theta.dtype)
         path[k + 1] = path[k] - size * (path[k - d] @ hessian.T)
     height = 0.5 * torch.einsum("krp,pq,krq->rk", path, hessian, path)
@@ -403,13 +407,13 @@ def _compare_staleness_by_gradients(theta, hessian, staleness, step_size):
 
     def run(sizes):
         now, gradients, heights = theta.clone(), [hessian @ theta], [0.5 * theta.dot(hessian @ theta)]
-        for k, d in enumerate(staleness):
+        for k, d in enumerate(staleness.tolist()):
             now = now - sizes[k] * gradients[k - d]
             gradients.append(hessian @ now)
             heights.append(0.5 * now.dot(gradients[-1]))
         return torch.stack(heights)
 
-    return run([step_size] * len(staleness)), run([step_size / (1.0 + d) for d in staleness])
+    return run([step_size] * len(staleness)), run([step_size / (1.0 + d) for d in staleness.tolist()])
 
 
 def _stale(
@@ -428,10 +432,10 @@ def _stale(
         paths = []
         for factor in (plain, size):
             path = [theta]
-            for k, d in enumerate(staleness):
+            for k, d in enumerate(staleness.tolist()):
                 source = path if own or not paths else paths[0]
                 slope = gradient(hessian, old(source, k, d))
-                path.append(new(path, k, d) - step_size * factor(d, staleness) * slope)
+                path.append(new(path, k, d) - step_size * factor(d, staleness.tolist()) * slope)
             paths.append(path)
         return order(*(torch.stack([height(hessian, x) for x in path]) for path in paths))
 
@@ -446,7 +450,7 @@ def _compare_staleness_oracle(theta, hessian, staleness, step_size):
         total = [0.0] * (len(staleness) + 1)
         for h, x in zip(curvature.tolist(), (axes.T @ theta).tolist(), strict=True):
             path = [x]
-            for k, d in enumerate(staleness):
+            for k, d in enumerate(staleness.tolist()):
                 path.append(path[k] - step_size / (1 + d * corrected) * h * path[k - d])
             total = [a + h * b * b / 2 for a, b in zip(total, path, strict=True)]
         found.append(_like(total, theta))
@@ -457,7 +461,7 @@ def _compare_staleness_cases(generator):
     def draw(parameters, staleness, step_size, tidy=lambda x: x):
         root = normal(generator, parameters, parameters)
         hessian = tidy(root @ root.T / parameters) + 0.5 * torch.eye(parameters, dtype=root.dtype)
-        return tidy(normal(generator, parameters) + 1.0), hessian, staleness, step_size
+        return tidy(normal(generator, parameters) + 1.0), hessian, torch.tensor(staleness), step_size
 
     def late(count):
         return [int(torch.randint(0, min(k, 4) + 1, (1,), generator=generator)) for k in range(count)]
@@ -474,7 +478,7 @@ def _compare_staleness_cases(generator):
 COMPARE_STALENESS = Task(
     id="08.compare_staleness",
     title="Old gradients, plain and corrected",
-    signature="compare_staleness(theta [P], hessian [P, P], staleness, step_size) -> plain [K + 1], corrected [K + 1]",
+    signature="compare_staleness(theta [P], hessian [P, P], staleness [K], step_size) -> plain [K + 1], corrected [K + 1]",
     reference=compare_staleness,
     stages=(Exact(3, _compare_staleness_cases),),
     alternatives=(_compare_staleness_in_one_table, _compare_staleness_by_gradients),

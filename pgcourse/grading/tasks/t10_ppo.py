@@ -172,8 +172,11 @@ def _clipped_objective_cases(generator):
     inputs = []
     for n, clip, draw in ((8, 0.2, readable), (8, 0.1, readable), (24, 0.2, None), (17, 0.25, None), (40, 0.1, None)):
         log_ratio, advantage = _moved(generator, n, draw or (lambda x: x))
-        ratio = log_ratio.exp()
-        inputs.append(((ratio * 100).round() / 100 if draw else ratio, advantage, clip))
+        ratio = (log_ratio.exp() * 100).round() / 100 if draw else log_ratio.exp()
+        gain = ((ratio - ratio.clamp(1 - clip, 1 + clip)) * advantage).sum()
+        if (gain > 0) != (len(inputs) % 2 == 0):  # of the two means, each is the smaller one in some case
+            advantage = -advantage
+        inputs.append((ratio, advantage, clip))
     return cases(_clipped_objective_oracle, inputs)
 
 
@@ -638,7 +641,8 @@ def _ppo_update_oracle(theta, observation, action, advantage, order, clip, step_
 
 def _ppo_update_cases(generator):
     inputs = []
-    for o, a, n, epochs, minibatches, draw in ((2, 3, 12, 3, 2, readable), (3, 2, 20, 4, 2, None), (2, 4, 24, 5, 3, None)):
+    small, large = ((2, 3, 4, 2, 2), (2, 3, 12, 3, 2)), ((3, 2, 20, 4, 2), (2, 4, 24, 5, 3))
+    for o, a, n, epochs, minibatches, draw in (*((*shape, readable) for shape in small), *((*shape, None) for shape in large)):
         draw = draw or (lambda x: x)
         theta, observation = draw(0.5 * normal(generator, o, a)), draw(normal(generator, n, o))
         action = torch.randint(a, (n,), generator=generator)
@@ -878,7 +882,7 @@ PPO_LOSS = Task(
     signature="ppo_loss(log_probability [B], old_log_probability [B], advantage [B], clip) -> loss []",
     reference=ppo_loss,
     stages=(
-        Exact(2, _ppo_loss_cases, Gradient(("log_probability",)), praise="The gradient of your loss is PPO's."),
+        Exact(3, _ppo_loss_cases, Gradient(("log_probability",)), praise="The gradient of your loss is PPO's."),
         Learning(1, _train),
     ),
     alternatives=(_ppo_loss_by_sign, _ppo_loss_by_weights),
