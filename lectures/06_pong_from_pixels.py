@@ -33,16 +33,18 @@ torch.set_num_threads(1)  # on tensors this small, a second thread costs more th
 # %% [markdown]
 # ## The whole lecture in one picture
 #
-# A game by somebody who plays at random. Above, the ball goes to and fro until somebody misses it. Below, what each action is
-# told: the longer the bar, the more probable (blue) or improbable (red) the action is made.
+# Somebody plays at random. Above, the ball goes to and fro until somebody misses it. In the middle, what each action is told: the
+# longer the bar, the more probable (blue) or improbable (red) the action is made. Below, 300 such games: what actions towards
+# the ball are told on average, and what actions away from it.
 
 # %%
-caption = "All actions of a rally share one bit: +1 or -1, fading backward in time, and beginning anew at each point."
+caption = "All actions of a rally share one bit, right or wrong. Over many games, the right ones get more of it."
 widgets.movable(figures_06.rally, **figures_06.RALLY, caption=caption)
 
 # %% [markdown]
-# Three things to try. Slide *discount* to 1: every action of a rally gets the same. Take the tick away from *anew*: later points
-# leak into earlier ones. Tick *standardise*: the usual is subtracted, and some actions of lost rallies turn blue.
+# Four things to try. Slide *over* down to 1: from one game you cannot tell which actions were good. Slide *discount* to 1: every
+# action of a rally gets the same. Now take the tick away from *anew*: later points leak into earlier ones, and the answer below
+# drowns. Put both back and tick *standardise*: the mean is subtracted, and some actions of lost rallies turn blue.
 
 # %% [markdown]
 # ## 1. What the network sees
@@ -72,10 +74,10 @@ plots.show(picture, "The difference shows where things are (blue) and where they
 
 # %% [markdown]
 # Which way it is flying: from a still picture you cannot tell. (Where it will land follows from that.) So the network gets the
-# **difference of two frames**: +1 where a pixel has been lit, −1 where one has gone dark. Lecture 04 would say that a single
-# frame is no state, only an observation; the difference is nearly a state.
+# **difference of two frames**: +1 where a pixel has been lit, −1 where one has gone dark. In the words of lecture 01 (turn 8), a
+# frame is no state, only a look; the difference is nearly a state.
 #
-# Atari's screen needs a little more: it has a score, two grounds and colours. Of 210 by 160 pixels in three colours the recipe
+# Atari's screen needs a little more: it has a score, colours, and grounds of two shades. Of 210 by 160 pixels in three colours the recipe
 # keeps the field, every second pixel, and only whether there is something:
 
 # %%
@@ -110,11 +112,11 @@ assert_close(nn.picture(seen, SIZE), env.frame(state) - env.frame(before))
 
 # %% [markdown]
 # The first layer of a network multiplies the picture $x$ (shape `[D]`, $D = 1600$) with weights $W$ (`[D, H]`). A pixel that is 0
-# adds nothing, and a 1 adds its row of $W$:
+# adds nothing, and a 1 adds its row of $W$ (rows counted from 1):
 #
 # $$x W = \sum_{k \text{ in the list}} \operatorname{sign}(k)\, W_{|k|} \tag{6.1}$$
 #
-# Exactly the same, for a hundredth of the work. (And the gradient reaches only the rows that were used.)
+# Exactly the same, for an eightieth of the work or less. (And the gradient reaches only the rows that were used.)
 
 # %%
 layer = nn.PixelLayer(Rng(0), SIZE**2, 200)  # its weights are [1, 1 + D, H]: row 0 stands for no pixel
@@ -145,7 +147,7 @@ for name, pixels in (("Atari's Pong", 80 * 80), ("ours", SIZE * SIZE)):
 # %% [markdown]
 # All but a few hundred of them are in the first layer, one for each pair of a pixel and a unit. A network that looks at the
 # picture **patch by patch, everywhere with the same weights**, has far fewer: 8 filters of 8 by 8 pixels, moved by 4. That is a
-# **convolution**; on the replica axis it is one with groups.
+# **convolution**. A hidden layer and the logits follow, as before.
 
 # %%
 flat = policies.Pixels(Rng(range(2)), SIZE**2, 2)
@@ -161,8 +163,8 @@ for name, policy in {"one dense layer": flat, "convolutional": convolutional}.it
 # ## 4. Two updates side by side
 #
 # Suppose a good player had labelled each picture $x_n$ with the right action, $a_n^* = 1$ for up and 0 for down. **Supervised
-# learning** makes these labels probable: it climbs $\sum_n \log \pi_\theta(a_n^* \mid x_n)$. For a sigmoid the slope by the logit is short.
-# With $\log \sigma(z)$ for up and $\log(1 - \sigma(z))$ for down,
+# learning** makes these labels probable: it climbs $\sum_n \log \pi_\theta(a_n^* \mid x_n)$. Our sigmoid is the coin of lecture 03
+# (turn 7): the log-probability is $\log \sigma(z)$ for up ($a = 1$), $\log(1 - \sigma(z))$ for down ($a = 0$), and its slope by the logit
 #
 # $$\frac{\partial}{\partial z} \log \pi(a \mid x) = a - \sigma(z) \tag{6.3}$$
 #
@@ -200,7 +202,8 @@ widgets.predict(
 #
 # $$G_t = \gamma^{\,k - t}\, r_k, \qquad A_t = \frac{G_t - \operatorname{mean}(G)}{\operatorname{std}(G)} \tag{6.4}$$
 #
-# with $k$ the step that decides the point of step $t$, and mean and standard deviation taken over the batch.
+# with $k$ the step that decides the point of step $t$, and mean and standard deviation taken over the batch: the mean is a
+# baseline, (5.4), and the division sets the length of the step.
 
 # %%
 reward = torch.tensor([0.0, 0, 0, -1, 0, 0, 1])[:, None]
@@ -230,10 +233,10 @@ figures_06.credits(ax, towards, away)
 plots.show(picture, "Nobody tells the learner where to go. On average its weights know, the later the better.")
 
 # %% [markdown]
-# A good action stands in won rallies a little more often than in lost ones. The difference is small: a tenth, where the weights
-# themselves scatter by 1, (6.4). So about a hundred actions of a kind show which is better, and a batch has thousands. The discount
-# matters too: $\gamma = 0.8$ says that what happened twenty steps ago had little to do with it. It is wrong about that (lecture 05,
-# turn 7), and far quieter.
+# A good action stands in won rallies a little more often than in lost ones. The difference is small: 0.2 at the end, where the
+# weights themselves scatter by about 1, (6.4). With 200 actions of each kind it is twice its standard error, $\sqrt{2 / 200} = 0.1$;
+# a batch has thousands. The discount matters too: $\gamma = 0.8$ says that what happened twenty steps ago had little to do with
+# it. It is wrong about that (lecture 05, turn 7), and far quieter.
 
 # %% [markdown]
 # ## 6. The recipe
@@ -258,7 +261,8 @@ Code(inspect.getsource(pong.weights) + "\n\n" + inspect.getsource(pong.loss), la
 # %% [markdown]
 # ## 7. Watch it learn
 #
-# Four learners, from nothing. 0 is a draw with the built-in player: above it they win more points than they lose.
+# Four learners, from nothing. An episode is a point here, and 0 a draw with the built-in player: above it they win more points
+# than they lose.
 
 # %%
 config = pong.Config() if not budget.small() else pong.Config(iterations=12)
@@ -276,8 +280,8 @@ best = int(last.argmax())
 widgets.watch(policy, env, replica=best, steps=budget.choose(300, 60))
 
 # %% [markdown]
-# At full budget all four cross the line. Look at the shape: for a third of the time hardly anything happens, then it goes fast. What is
-# learned first is not to miss, and rallies get longer; a learner who hits the ball has more to learn from.
+# At full budget all four cross the line. Look at the shape: for more than a third of the time little happens, then it goes faster.
+# What is learned first is not to miss, and rallies get longer; a learner who hits the ball has more to learn from.
 
 # %% [markdown]
 # ## 8. What has it learned?
@@ -287,19 +291,26 @@ widgets.watch(policy, env, replica=best, steps=budget.choose(300, 60))
 # %%
 picture, axes = plots.figure(8.5, 4.2, columns=2, sharey=True)
 for ax, column in zip(axes, (16, 28), strict=True):
-    figures_06.boundary(ax, figures_06.decisions(policy, column)[best])
-    ax.set_title(f"ball at column {column}")
-plots.show(picture, "Blue: down. Red: up. On the dashed line the ball flies level with the paddle: that is where it changes its mind.")
+    chance = figures_06.decisions(policy, column)[best]
+    figures_06.boundary(ax, chance)
+    ax.set_title(f"ball at column {column}: {figures_06.right_way(chance):.0%} right")
+plots.show(picture, "Blue: down. Red: up. A perfect player is red above the dashed line (ball higher than paddle), blue below.")
 
 # %% [markdown]
-# Nobody has written "compare the heights". At full budget the two halves are on the right sides of the line where the ball is near.
-# And inside? A hidden unit is a picture of weights, one for each pixel:
+# (Counted are places where the two are more than three rows apart.) Nobody has written "compare the heights", and at full budget
+# it is learned in part, best where the ball is near. The level bands show what it goes by: mostly the ball's row, less its own
+# paddle's. "Down if the ball is in the lower half" alone would be right in 80 % of the places.
+#
+# And inside? A hidden unit is a picture of weights, one for each pixel. Blue: a pixel lit switches it on; red: one gone dark.
 
 # %%
 shown, push = figures_06.strongest(policy, 8, best)
 picture, axes = plots.figure(8.5, 4.9, columns=4, rows=2)
 figures_06.filters(axes, shown, push)
-plots.show(picture, "At full budget: ball high and paddle low, and a unit for up is on; ball low and paddle high, one for down.")
+plots.show(picture, "At full budget: the ball high switches on units for up, the ball low units for down.")
+
+# %% [markdown]
+# Stripes of both colours alternate, four columns apart: the ball where it has come to, and where it was before.
 
 # %% [markdown]
 # Where is the network looking right now? The **saliency** of a pixel is the slope of the logit by that pixel:
@@ -395,12 +406,12 @@ for name, values in found.items():
 # %%
 picture, ax = plots.figure(8, 3.2)
 figures_06.costs(ax, found, float(first.mean()))
-plots.show(picture, "At full budget: searches among weights have hardly begun when the likelihood ratio has learned.")
+plots.show(picture, "At full budget: the searches are still about where they began; the likelihood ratio is halfway to a draw.")
 
 # %% [markdown]
 # At full budget, none of them. A search of networks gets *one number* for 2,048 steps of play, and has hundreds of thousands of directions to
 # tell apart. The likelihood ratio gets a weight for each of these steps, and backpropagation says at no further cost what each of the
-# 320,000 numbers had to do with it. (Lecture 02 found the opposite for a gait with 12 numbers. It depends on the number.)
+# 320,000 numbers had to do with it. (For a gait with 12 numbers, lecture 02, a search was the right tool. It depends on the number.)
 
 # %% [markdown]
 # ## 10. Sixteen seeds, and a convolution
@@ -435,8 +446,9 @@ if record is not None:
 # ## 11. Atari's own
 #
 # The same policy and the same update on the real game, `envs.make("atari-pong")`, through Gymnasium and the Arcade Learning
-# Environment (`pip install pgcourse[atari]`). Four frames pass between two decisions, and one action in four is a repetition of
-# the last by chance. A run takes hours or days, so it is recorded, with what the machine had to spare, and it is **one seed**:
+# Environment (`pip install pgcourse[atari]`). Four frames pass between two decisions, and at each frame the
+# console goes on with the action before, with probability 1/4. A run takes hours or days, so it is recorded, with what the
+# machine had to spare, and it is **one seed**:
 # look at it as at a film, not as at evidence.
 
 # %%
@@ -476,8 +488,9 @@ for discount in (0.8, 0.99):
         print(f"discount {discount}: {name:18s} {share:.0%} of the variance of a weight is its own point's")
 
 # %% [markdown]
-# With $\gamma = 0.99$ a weight that runs on is nearly all about other rallies. It stays unbiased, by (5.1) turned round: it is only noise. **The
-# check:** the weight at the step of a point is its reward, and nothing else.
+# With $\gamma = 0.99$ a weight that runs on is more than three quarters about other rallies. What an action has hardly any
+# influence on adds hardly any bias, as in (5.1), and much noise. **The check:** the weight at the step of a point is its reward,
+# and nothing else.
 #
 # **Steps too large.** At ten times the step size, how certain is the policy, and how good?
 

@@ -22,53 +22,99 @@ from .policies import Policy
 from .rng import Rng
 from .rollout import rollout
 
+GAMES = 300
+"""So many games are played for ``rally``; it shows the first."""
+
 
 @lru_cache(maxsize=8)
-def game(seed: int = 0, steps: int = 60) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"]]:
-    """Somebody who plays at random: the ball's column and the rewards of the first steps."""
+def games(seed: int = 0, steps: int = 60) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+    """Somebody who plays at random: the ball's column, the rewards, and where each action goes.
+
+    The last is 1 towards the ball's height, -1 away from it, and 0 where the ball does not fly towards the learner.
+    """
     env, rng = Pong(), Rng(seed, stream=6)
-    state = env.initial(rng.draw(env.spec.initial_noise)[0])
-    columns, rewards = [], []
-    noise, action = rng.draw(env.spec.step_noise, steps)[0], (rng.uniform(steps)[0] < 0.5).long()
+    state = env.initial(rng.draw(env.spec.initial_noise, GAMES)[0])
+    noise, action = rng.draw(env.spec.step_noise, steps, GAMES)[0], (rng.uniform(steps, GAMES)[0] < 0.5).long()
+    columns, rewards, ways = [], [], []
     for t in range(steps):
-        columns.append(state[0].clone())
+        x, y, _, top, speed = state.unbind(-1)[:5]
+        wanted = (y > top + PADDLE / 2).long()  # 1: the ball is below
+        ways.append(torch.where((speed > 0) & (x < RIGHT), 2.0 * (action[t] == wanted) - 1, 0.0))
+        columns.append(x)
         state, reward, _ = env.step(state, action[t], noise[t])
         rewards.append(reward)
-    return torch.stack(columns), torch.stack(rewards)
+    return torch.stack(columns), torch.stack(rewards), torch.stack(ways)
 
 
-def rally(ax: Axes, discount: float = 0.8, anew: bool = True, standardise: bool = False, another: int = 0) -> None:
-    """Above where the ball is, and the points; below the weight that each step's action gets for them."""
+def rally(
+    ax: Axes, discount: float = 0.8, anew: bool = True, standardise: bool = False, over: int = GAMES, another: int = 0
+) -> None:
+    """Where the ball is, and the points; the weight of each step's action; its mean for actions towards the ball and away."""
     ax.axis("off")
-    above, below = ax.inset_axes((0.07, 0.62, 0.8, 0.3)), ax.inset_axes((0.07, 0.1, 0.8, 0.4))
-    columns, reward = game(another + 15)  # the first one has points of both kinds
-    ended = reward != 0 if anew else torch.zeros_like(reward, dtype=torch.bool)
-    weight = returns.to_go(reward[:, None], discount, ended[:, None])[:, 0]
+    above, middle, below = (
+        ax.inset_axes((0.17, bottom, 0.7, high)) for bottom, high in ((0.74, 0.2), (0.34, 0.26), (0.07, 0.11))
+    )
+    columns, reward, way = (each[:, :over] for each in games(another + SEED))
+    point = reward != 0
+    weight = returns.to_go(reward, discount, point if anew else torch.zeros_like(point))
+    decided = point.flip(0).cumsum(0).flip(0) > 0  # a point follows
     if standardise:
-        weight = (weight - weight.mean()) / weight.std(correction=0)
-    columns, reward, weight = columns.numpy(), reward.numpy(), weight.numpy()
-    steps = np.arange(len(reward))
-    above.plot(steps, columns, color="#757575", linewidth=1.8)
+        weight = (weight - weight[decided].mean()) / (weight[decided].std(correction=0) + 1e-8)
+    weight = weight * decided
+
+    steps, ball, result, one = np.arange(len(reward)), columns[:, 0].numpy(), reward[:, 0].numpy(), weight[:, 0].numpy()
+    above.plot(steps, ball, color="#757575", linewidth=1.8)
     above.axhspan(RIGHT, SIZE, color=COLORS["sample"], alpha=0.25, linewidth=0)
     above.axhspan(0, LEFT, color=COLORS["pathwise"], alpha=0.25, linewidth=0)
     for name, sign, marker, paint in (("won", 1, "^", "score_function"), ("lost", -1, "v", "biased")):
-        at = steps[reward == sign]
-        above.plot(at, columns[at], marker, color=COLORS[paint], markersize=11, label=f"point {name}: {sign:+d}")
+        at = steps[result == sign]
+        above.plot(at, ball[at], marker, color=COLORS[paint], markersize=11, label=f"{name}: {sign:+d}")
     above.set(
-        xlim=(-1, len(reward)), ylim=(-1, SIZE + 1), ylabel="ball, column", title="A game (the learner stands on the right)"
+        xlim=(-1, len(result)), ylim=(-1, SIZE + 1), ylabel="ball,\ncolumn", title="A game (the learner stands on the right)"
     )
     above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    paint = np.where(weight > 0, COLORS["score_function"], COLORS["biased"])
-    below.bar(steps, weight, width=0.85, color=paint)
-    for at in steps[reward != 0]:
-        below.axvline(at + 0.5, color="#757575", linewidth=1, linestyle=":")
-    reach = 2.6 if standardise else 1.6
-    below.set(xlim=(-1, len(reward)), ylim=(-reach, reach), xlabel="step of the game", ylabel="weight of its action")
-    below.axhline(0, color=COLORS["exact"], linewidth=1)
-    below.set_title(f"{(weight > 1e-3).sum()} actions are made more probable, {(weight < -1e-3).sum()} less")
+
+    middle.bar(steps, one, width=0.85, color=np.where(one > 0, COLORS["score_function"], COLORS["biased"]))
+    for at in steps[result != 0]:
+        middle.axvline(at + 0.5, color="#757575", linewidth=1, linestyle=":")
+    reach = max(2.6 if standardise else 1.6, 1.1 * np.abs(one).max())
+    middle.set(xlim=(-1, len(result)), ylim=(-reach, reach), xlabel="step of the game", ylabel="weight of\nits action")
+    middle.axhline(0, color=COLORS["exact"], linewidth=1)
+    middle.set_title(f"{(one > 1e-3).sum()} actions are made more probable, {(one < -1e-3).sum()} less")
+
+    counted = decided & (way != 0)
+    usual = weight[counted].mean()
+    for row, (sign, paint) in enumerate(((1, "score_function"), (-1, "biased"))):
+        mean, error = _ratio(weight - usual, counted & (way == sign))
+        below.errorbar(mean, row, xerr=1.96 * error, fmt="o", color=COLORS[paint], markersize=9, capsize=5, linewidth=2.5)
+    below.axvline(0, color=COLORS["exact"], linewidth=1)
+    below.set_yticks([0, 1], ["towards the ball", "away from it"])
+    reach, what = 0.4 if standardise else 0.2, f"{over} games, 95 % intervals" if over > 1 else "this game"
+    below.set(xlim=(-reach, reach), ylim=(1.6, -0.6), title=f"Mean weight, {what} (0: the usual)")
+    below.grid(axis="y", visible=False)
 
 
-RALLY = {"size": (8.5, 5.4), "discount": (0.0, 1.0, 0.05), "anew": True, "standardise": False, "another": "another game"}
+def _ratio(values: Float[Tensor, "T E"], chosen: Tensor) -> tuple[float, float]:
+    """Mean of the chosen values, and its standard error over games (0 for one game, where it is unknown)."""
+    count, total = chosen.sum(0), (values * chosen).sum(0)
+    mean = total.sum() / count.sum().clamp(min=1)
+    if len(count) == 1:
+        return float(mean), 0.0
+    spread = (total - mean * count).square().sum() * len(count) / (len(count) - 1)
+    return float(mean), float(spread.sqrt() / count.sum().clamp(min=1))
+
+
+SEED = 18
+"""Of the games that ``rally`` begins with: the first has points of both kinds."""
+
+RALLY = {
+    "size": (8.5, 6.4),
+    "discount": (0.0, 1.0, 0.05),
+    "anew": True,
+    "standardise": False,
+    "over": (1, GAMES),
+    "another": "other games",
+}
 """How ``widgets.movable`` shows ``rally``."""
 
 
@@ -144,7 +190,11 @@ def credits(ax: Axes, towards: Float[np.ndarray, "R N"], away: Float[np.ndarray,
     plots.band(ax, at, towards, label="towards the ball", color="score_function")
     plots.band(ax, at, away, label="away from it", color="biased")
     ax.axhline(0, color=COLORS["exact"], linewidth=1)
-    ax.set(xlabel="steps until the ball arrives", ylabel="mean weight of the action,\nfrom the usual one", xlim=(at[-1], at[0]))
+    ax.set(
+        xlabel="steps until the ball arrives",
+        ylabel="mean weight of the action,\ncompared with the usual",
+        xlim=(at[-1], at[0]),
+    )
     plots.legend(ax, loc="upper left")
 
 
@@ -181,6 +231,13 @@ def decisions(policy: Policy, column: int, speed: float = 4.0) -> Float[Tensor, 
     seen = env.observe(torch.cat((now, before, zero[:, None], zero[:, None]), -1))
     law = policy(seen.expand(len(next(policy.parameters())), -1, -1))
     return law.logits.softmax(-1)[..., 1].unflatten(1, (len(top), len(row)))
+
+
+def right_way(chance: Float[Tensor, "heights rows"], apart: float = 3.0) -> float:
+    """Of ``decisions`` of one learner: the share that goes towards the ball, where it is more than ``apart`` rows off."""
+    top, row = torch.arange(2, SIZE - PADDLE + 1), torch.arange(3, SIZE - 2)
+    below = row[None] - (top[:, None] + PADDLE / 2)
+    return float(((chance > 0.5) == (below > 0))[below.abs() > apart].double().mean())
 
 
 def boundary(ax: Axes, chance: Float[Tensor, "heights rows"]) -> None:

@@ -149,15 +149,15 @@ try_it(children_s_game)
 check(parameter_counts).points
 
 # %% [markdown]
-# The lecture's two policies for our Pong, with 200 and 32 hidden units, one in each column:
+# The lecture's two kinds of policy for our Pong, both with 200 and with 32 hidden units: first the two dense ones, then the two
+# convolutional ones.
 
 # %%
 two = [torch.tensor(numbers) for numbers in ([40, 40], [200, 32], [8, 8], [8, 8], [4, 4])]
 try_it(parameter_counts, *two)
 
 # %% [markdown]
-# 320,401 stands above on the left. The convolutional one, below on the right, has 21,321: the library's has a second logit, and so
-# 33 more.
+# 320,401 stands first. The lecture's convolutional one, the last, has 21,321: the library's has a second logit, and so 33 more.
 
 # %% [markdown]
 # ## How far are you?

@@ -18,20 +18,63 @@ def drawn(figure):
 @pytest.mark.parametrize("anew", [True, False])
 @pytest.mark.parametrize("standardise", [True, False])
 def test_the_rally_draws_at_the_ends_of_its_controls(discount, anew, standardise):
-    for another in (0, 3):
-        figure, ax = plots.figure(8.5, 5.4)
-        figures_06.rally(ax, discount=discount, anew=anew, standardise=standardise, another=another)
+    for over, another in ((1, 3), (figures_06.GAMES, 0)):
+        figure, ax = plots.figure(*figures_06.RALLY["size"])
+        figures_06.rally(ax, discount=discount, anew=anew, standardise=standardise, over=over, another=another)
+        middle = ax.child_axes[1]
+        assert max(abs(bar.get_height()) for bar in middle.patches) <= middle.get_ylim()[1]
         assert drawn(figure)
 
 
 def test_the_rally_s_bars_are_the_weights():
-    """At discount 0 only the steps of the points have one; the first game has points of both kinds."""
-    _, reward = figures_06.game(15)
+    """At discount 0 only the steps of the points have one; the first game has points of both kinds; an open rally has none."""
+    reward = figures_06.games(figures_06.SEED)[1][:, 0]
     assert {-1.0, 1.0} <= set(reward.tolist())
     _, ax = plots.figure()
     figures_06.rally(ax, discount=0.0)
     heights = [bar.get_height() for bar in ax.child_axes[1].patches]
     np.testing.assert_allclose(heights, reward)
+    figures_06.rally(ax, standardise=True)
+    last = int(reward.nonzero()[-1])
+    heights = [bar.get_height() for bar in ax.child_axes[4].patches]
+    assert len(heights) > last + 1
+    assert not any(heights[last + 1 :])
+    assert all(heights[: last + 1])
+
+
+def test_the_rally_s_ways_are_what_the_paddle_does():
+    """An action towards the ball brings the paddle nearer to its height, unless it is there already or at the wall."""
+    env, rng = Pong(), Rng(1, stream=6)
+    state = env.initial(rng.draw(env.spec.initial_noise, figures_06.GAMES)[0])
+    _, _, way = figures_06.games(1)
+    noise = rng.draw(env.spec.step_noise, 60, figures_06.GAMES)[0]
+    action = (rng.uniform(60, figures_06.GAMES)[0] < 0.5).long()
+    seen = 0
+    for t in range(60):
+        before, y = state[:, 3] + PADDLE / 2, state[:, 1]
+        state, _, _ = env.step(state, action[t], noise[t])
+        nearer = (before - y).abs() - (state[:, 3] + PADDLE / 2 - y).abs()
+        clear = (way[t] != 0) & ((before - y).abs() >= 2) & (nearer != 0)
+        assert (nearer[clear].sign() == way[t][clear]).all()
+        seen += int(clear.sum())
+    assert seen > 1000
+
+
+def test_the_rally_s_means_tell_towards_from_away():
+    """Over all games, by more than two intervals; their standard error is that of a ratio, checked by drawing games anew."""
+    _, ax = plots.figure()
+    figures_06.rally(ax)
+    towards, away = (container.lines[0].get_xdata()[0] for container in ax.child_axes[2].containers)
+    assert towards > 0.02
+    assert away < -0.02
+    draw = torch.Generator().manual_seed(0)
+    values, chosen = torch.randn(3, 40, generator=draw), torch.rand(3, 40, generator=draw) < 0.6
+    mean, error = figures_06._ratio(values, chosen)
+    assert mean == pytest.approx(float(values[chosen].mean()))
+    again = torch.randint(40, (4000, 40), generator=draw)
+    means = (values * chosen)[:, again].sum((0, 2)) / chosen[:, again].sum((0, 2))
+    assert error == pytest.approx(float(means.std()), rel=0.1)
+    assert figures_06._ratio(values[:, :1], chosen[:, :1])[1] == 0.0
 
 
 def follower(down_below, replicas=3):
@@ -75,6 +118,10 @@ def test_decisions_of_one_who_follows():
     far = np.abs(rows[None] - (tops[:, None] + PADDLE / 2)) > 4
     below = rows[None] > tops[:, None] + PADDLE / 2
     np.testing.assert_array_equal((chance[0].numpy() > 0.5)[far], below[far])
+    assert figures_06.right_way(chance[0], apart=4) == 1
+    assert figures_06.right_way(1 - chance[0], apart=4) == 0
+    by_row = torch.as_tensor(rows > 20).expand(len(tops), -1).double()
+    assert figures_06.right_way(by_row) == pytest.approx(0.80, abs=0.005)  # the lecture says so
     figure, ax = plots.figure()
     figures_06.boundary(ax, chance[0])
     assert drawn(figure)

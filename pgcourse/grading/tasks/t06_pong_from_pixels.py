@@ -16,7 +16,7 @@ def lit_pixels(screen, first, last):
 
     screen: [H, W, 3], red, green and blue of each pixel, 0 to 255. first, last: the field is the rows first to last - 1.
     The grounds are the pixels whose red is 144, 109 or 0; everything else is something.
-    Returns [(last - first) / 2, W / 2]: the rows first, first + 2, ... and the columns 0, 2, ...
+    Returns [(last - first) / 2, W / 2], of the screen's dtype: the rows first, first + 2, ... and the columns 0, 2, ...
     """
     red = screen[first:last:2, ::2, 0]
     return ((red != 144) & (red != 109) & (red != 0)).to(screen.dtype)
@@ -313,7 +313,7 @@ POINT_RETURNS = Task(
 
 
 def probability_of_up(picture, W1, b1, w2, b2):
-    """The policy: how probable "up" is in each of N pictures, (6.1).
+    """The policy: how probable "up" is in each of N pictures, (6.2).
 
     picture: [N, D], differences of two frames, one in each row. W1: [D, H], b1: [H], the hidden layer, rectified. w2: [H],
     b2: a number, the output, through a sigmoid.
@@ -597,7 +597,7 @@ PONG_UPDATE = Task(
         ),
     ),
     hints=(
-        "The slope of log pi by the logit is 1 - p for up and -p for down: up - p, (6.2).",
+        "The slope of log pi by the logit is 1 - p for up and -p for down: up - p, (6.3).",
         "w2 gets hidden.T @ push. W1 gets picture.T @ what arrives at the hidden units: push times w2, where the unit is on.",
         "Or let autograd do it: clone W1 and w2, .requires_grad_(), and torch.autograd.grad of the weighted mean.",
     ),
@@ -743,6 +743,19 @@ PARAMETER_COUNTS = Task(
                 filters * (size * size + 1) + filters * _places(side, size, stride) * hidden + 2 * hidden + 1,
             ),
             "The filter moves in two directions: the places are squared.",
+        ),
+        Mistake(
+            "filters forgotten",
+            lambda side, hidden, filters, size, stride: (
+                side * side * hidden + 2 * hidden + 1,
+                filters * (size * size + 1) + _places(side, size, stride) ** 2 * hidden + 2 * hidden + 1,
+            ),
+            "Every filter gives a number at each place: filters times the places go to the hidden units.",
+        ),
+        Mistake(
+            "logit without a bias",
+            lambda *numbers: tuple(count - 1 for count in parameter_counts(*numbers)),
+            "One number is missing in both: the logit's bias.",
         ),
         Mistake(
             "size ignored",
