@@ -124,8 +124,8 @@ for W in (1, 2, 4, 16):
 
 # %%
 widgets.predict(
-    "A2C on Pendulum, 64 samples an update: one stream of 64 steps, or 16 streams of 4 steps. Which learns more?",
-    ["16 x 4: its samples are less alike", "1 x 64", "There is no difference"],
+    "A2C on Pendulum, 250 updates of 64 samples: one stream of 64 steps, or 16 streams of 4. Which learns more?",
+    ["16 x 4: its samples are less alike", "1 x 64: it looks farther ahead", "Neither gets anywhere"],
 )
 
 # %%
@@ -133,7 +133,7 @@ settings = {"discount": 0.9, "trace_decay": 0.9, "step_size": 5e-3, "value_step_
 cuts = {"1 stream x 64": (1, 64), "16 streams x 4": (16, 4), "16 streams x 64": (16, 64)}
 swings = {}
 for name, (E, T) in cuts.items():
-    config = a2c.Config(environments=E, steps=T, iterations=budget.choose(300, 20), **settings)
+    config = a2c.Config(environments=E, steps=T, iterations=budget.choose(250, 20), **settings)
     _, history = a2c.train(pendulum, config, Rng(range(budget.choose(10, 4))))
     swings[name] = figures_08.smooth(torch.from_numpy(history.metrics["return"]), budget.choose(20, 5))
 
@@ -146,9 +146,10 @@ plots.show(
 )
 
 # %% [markdown]
-# (At full budget.) Sixteen crumbs of four steps have the least correlated samples and learn nothing at all: four steps ahead there is only the
-# critic, and the critic knows nothing yet (lecture 07, turn 5). What many workers are good for is the third curve: each brings *all* its 64 steps,
-# at the same time. If each has a core, the batch of 1,024 takes no longer than that of 64.
+# (At full budget.) Neither. The crumbs are the least alike, but four steps ahead there is only the critic, and the critic knows nothing yet
+# (lecture 07, turn 5). One stream looks farther, and repeats itself. What many workers are good for is the third curve: each brings *all* its
+# 64 steps, at the same time. If each has a core, the batch of 1,024 takes no longer than that of 64. (Grey begins late: at four steps an update,
+# the first episode, 200 steps, ends after 50.)
 
 # %% [markdown]
 # ## 3. Waiting: the average is the union
@@ -246,12 +247,12 @@ for W in (1, 2, 4, 16):
 #
 # 1. $\theta', \phi' \leftarrow \theta, \phi$: a copy of the shared weights.
 # 2. Go on for $t_{\max}$ steps with $\pi_{\theta'}$.
-# 3. $R \leftarrow V_{\phi'}(s)$ of the state reached, or 0 after an end. From the last step to the first:
+# 3. $R \leftarrow V_{\phi'}(s)$ of the state reached, or 0 after an end. From the last step to the first, with $R$ a number:
 #
 # $$R \leftarrow r_t + \gamma R, \qquad d\theta \leftarrow d\theta + (R - V_{\phi'}(s_t))\, \nabla \log \pi_{\theta'}(a_t|s_t), \qquad
 # d\phi \leftarrow d\phi + \nabla \tfrac12 \big(R - V_{\phi'}(s_t)\big)^2 \tag{8.5}$$
 #
-# 4. Change $\theta$ and $\phi$ by these, wherever the others have taken them meanwhile.
+# 4. Climb along $d\theta$, descend along $d\phi$, from wherever the others have taken $\theta$ and $\phi$ meanwhile.
 #
 # Step 3 is not new. It is the longest $n$-step advantage that the batch allows, GAE with $\lambda = 1$:
 
@@ -281,7 +282,7 @@ widgets.predict(
 
 # %%
 asynchronous = {}
-for W in budget.choose((1, 2, 4), (2,)):
+for W in budget.choose((2, 4), (2,)):
     config = a3c.Config(workers=W, iterations=batches, **common)
     show = plots.live(threshold=475, label=f"A3C, {W} workers", color="biased") if W == 2 else None
     _, asynchronous[W] = a3c.train(cartpole, config, Rng(range(seeds)), progress=show)
@@ -309,7 +310,7 @@ for W, history in asynchronous.items():
 
 # %%
 picture, ax = plots.figure(8, 4.2)
-counted = {f"{W} workers": history.metrics["staleness"][0] for W, history in asynchronous.items() if W > 1}
+counted = {f"{W} workers": history.metrics["staleness"][0] for W, history in asynchronous.items()}
 figures_08.bars(ax, counted, budget.choose(("biased", "other"), ("biased",)))
 plots.show(picture, "Uneven speeds change how staleness is spread, not its mean: that is at most the number of the others.")
 
@@ -363,7 +364,8 @@ for delay in (0, 1, 3, 7, 15):
 #
 # $$\alpha_k = \frac{\alpha}{1 + d_k} \tag{8.9}$$
 #
-# which is safe again on the bowl: $W$ workers with $1/W$ of the step, $W$ times as often. You will write this comparison in the exercise.
+# which is safe again on the bowl, as long as $\alpha h < \pi / 2$: $W$ workers with $1/W$ of the step, $W$ times as often. You will write this
+# comparison in the exercise.
 
 # %% [markdown]
 # ## 8. Does it hurt a policy?
@@ -400,7 +402,7 @@ widgets.predict(
 )
 
 # %%
-updates, delayed = budget.choose(300, 12), {}
+updates, delayed = budget.choose(250, 12), {}
 for name, (delay, size) in {"0": (0, 4e-3), "15": (15, 4e-3), "50": (50, 4e-3), "15, by (8.9)": (15, 4e-3 / 16)}.items():
     delayed[f"staleness {name}"] = figures_08.smooth(late_gradients(delay, size, updates), budget.choose(20, 4))
 
@@ -421,10 +423,10 @@ plots.show(picture, "At full budget: old gradients slow learning; correcting a s
 # Synchronous workers make one update of $W$ batches, asynchronous ones $W$ updates of one.
 
 # %%
-runs = {f"A3C, {W} worker{'s' * (W > 1)}": history for W, history in asynchronous.items()} | {"A2C, 2 workers": synchronous}
+runs = {f"A3C, {W} workers": history for W, history in asynchronous.items()} | {"A2C, 2 workers": synchronous}
 runs = {name: (history, max(1, history.iteration // 20)) for name, history in runs.items()}
 picture, ax = plots.figure(8.5, 4.8)
-figures_08.curves(ax, runs, budget.choose(("exact", "biased", "other", "score_function"), ("biased", "score_function")))
+figures_08.curves(ax, runs, budget.choose(("biased", "other", "score_function"), ("biased", "score_function")))
 plots.show(
     picture,
     "At full budget: on equal steps, several small updates of slightly old gradients go further than one averaged update.",
@@ -441,12 +443,12 @@ for name, (history, over) in runs.items():
 print(f"cores: {os.cpu_count()}")
 
 # %% [markdown]
-# (At full budget.) Staleness of one or three hardly shows. What shows is that workers in step make half as many updates from the same number of
-# steps, each with half the noise, and with the same step size that is slower here; they could afford a longer step. So per
-# *environment step* many small updates win as long as they are not noisy, and per *second* it depends on what waiting costs. That is why
-# both ways are alive: out of step where workers are slow and uneven, in step where they are equal, because there a run can be
-# repeated to the last digit, and out of step no two are alike. (The steps a second are those of the machine this was run on. More
-# workers than cores only take turns.)
+# (At full budget; ± is two standard errors.) Whether gradients are one or three updates old hardly shows. What shows is that workers in
+# step make half as many updates from the same number of steps, each with half the noise, and with the same step size that is slower here;
+# they could afford a longer step. So per *environment step* many small updates win as long as they are not noisy, and per *second* it
+# depends on what waiting costs. That is why both ways are alive: out of step where workers are slow and uneven, in step where they are
+# equal, because there a run can be repeated to the last digit, and out of step no two are alike. (The steps a second are those of the
+# machine this was run on. More workers than cores only take turns.)
 #
 # ## 10. What goes wrong
 #
@@ -484,7 +486,8 @@ for name, factor in (("mean", 1), ("sum", 16)):
     print(f"{name}: after 10 updates theta = {descend(0.2 * factor, 0, 10)[-1]:.3g}")
 
 # %% [markdown]
-# With two workers it would merely have been a larger step, and somebody would have tuned it away. *The check*: $W$ workers with equal batches make the
+# With two workers it would merely have been a larger step, and somebody would have tuned it away. Adam hides it altogether: it divides by the
+# gradient's own size. *The check*: $W$ workers with equal batches make the
 # step of one.
 #
 # **c) A copy that is never renewed.** Line 1 of algorithm 8.2 forgotten: gradients of the first weights for ever, staleness $k$ at update $k$.
@@ -513,7 +516,7 @@ widgets.quiz(quizzes.LECTURE_08)
 #
 # - Consecutive steps repeat each other, (8.1). Independent streams do not, (8.2).
 # - Waiting: the mean of the gradients is the gradient of the union, (8.3). A round costs the slowest worker's time, (8.4).
-# - Not waiting: nobody is idle, gradients are $W - 1$ updates old on average, (8.6).
+# - Not waiting: nobody is idle, gradients are up to $W - 1$ updates old on average, (8.6).
 # - Age limits the step, (8.8). Below the limit it costs little.
 #
 # **Now you:** [exercise 08](../exercises/08_distributed_actor_critic.ipynb) asks for what an A3C worker accumulates, for what synchronous workers

@@ -76,9 +76,9 @@ for far in (0.1, 0.5, 1.0, 2.0, 4.0):
     print(f"distance {far}: E[ratio] = {means[0]:.3f}, E[ratio A] = {means[1]:+.4f} = {means[2]:+.4f}, Var {variance:7.3f}")
 
 # %% [markdown]
-# The means are right however far one goes. The variance is not bounded: as the policies part, all weight falls on a
-# few actions with large ratios. At $\theta_{\text{old}}$ every ratio is 1, and the gradient of $\rho A$ is
-# $A \nabla \log \pi$. So the *first* step on a batch is the policy gradient, and all later ones are something else.
+# (The last because $\mathbb{E}_{\pi_{\text{old}}}[\rho^2] = \mathbb{E}_{\pi_\theta}[\rho]$.) The means are right however far
+# one goes. The variance is not bounded: as the policies part, all weight falls on a few actions with large ratios. At
+# $\theta_{\text{old}}$ every ratio is 1, and the gradient of $\rho A$ is $A \nabla \log \pi$. So the *first* step on a batch is the policy gradient, and all later ones are something else.
 
 # %% [markdown]
 # ## 2. Many steps on one batch
@@ -93,10 +93,10 @@ env, seeds, updates = envs.make("CartPole-v1"), budget.choose(16, 4), budget.cho
 COMMON = {"environments": 8, "steps": 128, "minibatches": 8, "step_size": 1e-2, "hidden": (32, 32)}
 
 
-def run(label="PPO", color="score_function", loss=ppo.loss, **changes):
+def run(label=None, color="score_function", loss=ppo.loss, **changes):
     """Train ``seeds`` learners with PPO and these changes; returns what happened."""
     config = ppo.Config(**{"iterations": updates, **COMMON, **changes})
-    show = plots.live(label=label, color=color)
+    show = plots.live(label=label, color=color) if label else None
     return ppo.train(env, config, Rng(range(seeds)), loss=loss, progress=show)[1]
 
 
@@ -116,7 +116,7 @@ for size, each in plain.items():
     print(f"KL of an update: mean {kl.mean():.3f}, largest {kl.max():.1f} nats")
 
 # %% [markdown]
-# At full budget the long steps start as well as the short ones and then stall near a return of 200, with learners that have forgotten
+# At full budget the long steps start faster than the short ones and then stall near a return of 200, with learners that have forgotten
 # everything. The largest KL of an update is many nats: lecture 09 asked for 0.01. Nothing in $\rho_t A_t$ says *stop*. An action with
 # $A > 0$ earns more the more its ratio grows, and the batch cannot say that this is nonsense by now.
 
@@ -293,6 +293,7 @@ for ax, size in zip(axes, plain, strict=True):
         plots.band(ax, runs[size].steps[0] / 1000, runs[size].metrics["return"], label=name, color=color)
     ax.set(title=f"Adam's step size {size}", xlabel="environment steps (thousands)", ylim=(0, 520))
 axes[0].set_ylabel("return per episode")
+axes[1].get_legend().remove()  # it is the left one's
 plots.show(picture, "With short steps the clip only holds back. It is there to make long steps possible.")
 
 # %%
@@ -310,7 +311,7 @@ for size, each in clipped.items():
 # ## 7. Stop early
 #
 # Many implementations have a second brake. They watch $k_3$, and once it exceeds a threshold, `stop_kl`, they end the
-# update: *all* that is left of it, for this learner. Could that replace the clip? Four cases at step size 0.01.
+# update: *all* that is left of it, for this learner. Could that replace the clip? At step size 0.01:
 
 # %%
 widgets.predict(
@@ -319,19 +320,18 @@ widgets.predict(
 )
 
 # %%
-stopped = {clip: run(f"stop_kl = 0.02, clip {clip:g}", "other", clip=clip, stop_kl=0.02) for clip in (1e6, 0.2)}
-brakes = {"neither": plain, "stop": {1e-2: stopped[1e6]}, "clip": clipped, "clip and stop": {1e-2: stopped[0.2]}}
-for name, each in brakes.items():
-    kl, last = each[1e-2].metrics["kl"], each[1e-2].window("return", 3)[:, -1]
+stopped = run("not clipped, stop_kl = 0.02", "other", clip=1e6, stop_kl=0.02)
+for name, each in {"neither": plain[1e-2], "stop": stopped, "clip": clipped[1e-2]}.items():
+    kl, last = each.metrics["kl"], each.window("return", 3)[:, -1]
     print(
-        f"{name:13s}: KL of an update: median {np.median(kl):.3f}, largest {kl.max():5.2f}; return at the end {last.mean():.0f}"
+        f"{name:7s}: KL of an update: median {np.median(kl):.3f}, largest {kl.max():4.2f}; return at the end {last.mean():.0f}"
     )
 
 # %% [markdown]
 # The stop holds the KL of every update below 0.1, and still learns far less than the clip at full budget. A stop is all or nothing. It comes
 # after a few minibatches, and the rest of the batch is not learned from. The clip stops each *action* by itself, and
-# lets those go on that have not moved. As a second brake behind the clip, the stop does little here; where a run is
-# long and nobody watches, it is cheap insurance.
+# lets those go on that have not moved. Behind the clip, as a second brake, the stop is cheap insurance where a run is
+# long and nobody watches.
 
 # %% [markdown]
 # ## 8. A penalty that finds its own coefficient
@@ -367,24 +367,28 @@ for d, color in targets.items():
 axes[0].set(yscale="log", xlabel="updates", ylabel="mean KL of the update (nats)")
 axes[1].set(yscale="log", xlabel="updates", ylabel="coefficient beta")
 plots.show(
-    picture, "Within a few updates each learner has found the coefficient that brings its KL near d (shaded), and follows it."
+    picture, "Within a few updates the coefficients have found where the KL comes near d (shaded: the zone without a change)."
 )
 
 # %%
 for d, each in penalised.items():
-    kl, beta, last = (each.window(name, 3)[:, -1] for name in ("kl", "coefficient", "return"))
-    print(f"d = {d}: in the last updates KL {kl.mean():.4f}, beta {np.exp(np.log(beta).mean()):.2f}; return {last.mean():.0f}")
+    kl, beta = (each.metrics[name][:, updates // 5 : 4 * updates // 5] for name in ("kl", "coefficient"))
+    last = each.window("return", 3)[:, -1]
+    print(
+        f"d = {d}: midway median KL {np.median(kl):.4f}, median beta {np.median(beta):.2f}; return at the end {last.mean():.0f}"
+    )
 
 # %% [markdown]
-# About ten times as large for the smaller $d$, at full budget. Nobody had to know that: $\beta$ has found it by itself,
-# for each learner, while the step size was falling. What is left to choose is $d$, in nats, as in lecture 09. With
+# Eight times as large for the smaller $d$, at full budget. Nobody had to know that: $\beta$ has found it by itself, for
+# each learner. (At the end the step size goes to 0, and the KL with it, whatever $\beta$ is.) What is left to choose
+# is $d$, in nats, as in lecture 09. With
 # 0.003 the penalty learns as well as the clip; with 0.03 the updates go farther than the batches can vouch for.
 
 # %% [markdown]
 # ## 9. The file
 #
 # `pgcourse/algorithms/ppo.py` has both objectives. It does what `improve` does, and some things more, each by a
-# setting and listed at its top. The heart of it:
+# setting and listed at its top. The heart of it (its equation numbers are the paper's):
 
 # %%
 for part in (ppo.loss, ppo.update):
@@ -394,6 +398,7 @@ for part in (ppo.loss, ppo.update):
 log_ratio, weight = found["clip 0.2"][0], ppo.standardised(Rng(range(seeds)).normal(1024))
 mine = torch.minimum(log_ratio.exp() * weight, log_ratio.exp().clamp(0.8, 1.2) * weight).mean(1)
 assert_close(-mine, ppo.loss(log_ratio, torch.zeros_like(log_ratio), weight, ppo.Config()))
+print("(10.3) and ppo.loss agree")
 
 # %% [markdown]
 # ## 10. Against the others
@@ -416,24 +421,24 @@ widgets.predict(
 limit, small = 1024 * updates, {"hidden": (32, 32)}
 
 
-def race(algorithm, label, color, **settings):
-    """Train ``seeds`` learners for ``limit`` steps each."""
+def race(algorithm, label, color, iterations, **settings):
+    """Train ``seeds`` learners for ``limit`` steps each, or so many iterations."""
     show = plots.live(label=label, color=color)
 
     def progress(history):
         show(history)
         return history.steps[:, -1].min() >= limit
 
-    config = algorithm.Config(iterations=limit // 20, **small, **settings)
+    config = algorithm.Config(iterations=iterations, **small, **settings)
     return algorithm.train(env, config, Rng(range(seeds)), progress=progress)[1]
 
 
 # %%
 runs = {
     "PPO": clipped[1e-2],
-    "TRPO": race(trpo, "TRPO", "baseline", environments=8, steps=128),
-    "vanilla": race(vanilla, "vanilla", "pathwise", environments=8, step_size=2e-2),
-    "A2C": race(a2c, "A2C", "other", environments=32, steps=8, step_size=5e-3),
+    "TRPO": race(trpo, "TRPO", "baseline", updates, environments=8, steps=128),
+    "vanilla": race(vanilla, "vanilla", "pathwise", limit // 64, environments=8, step_size=2e-2),
+    "A2C": race(a2c, "A2C", "other", 4 * updates, environments=32, steps=8, step_size=5e-3),
 }
 
 # %%
@@ -478,7 +483,10 @@ changes = {
     "one epoch": {"epochs": 1},
     "one minibatch": {"minibatches": 1},
 }
-ablation = {"PPO": clipped[1e-2]} | {name: run(name, "biased", **change) for name, change in changes.items()}
+ablation = {"PPO": clipped[1e-2]}
+for name, change in changes.items():
+    ablation[name] = run(**change)
+    print(f"{name}: {ablation[name].seconds[-1]:.0f} s")
 
 # %%
 picture, ax = plots.figure(8, 4.6)
@@ -519,7 +527,7 @@ def no_minimum(log_probability, old_log_probability, advantage, config):
 
 
 # %%
-broken = run("no minimum", "biased", no_minimum)
+broken = run(loss=no_minimum)
 for name, each in (("PPO", clipped[1e-2]), ("no minimum", broken)):
     last, kl = each.window("return", 3)[:, -1], each.metrics["kl"]
     print(

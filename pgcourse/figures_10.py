@@ -75,7 +75,7 @@ def claim(axes: Sequence[Axes], ratio: float = 1.35, clip: float = 0.2, pulls: i
                 zorder=6,
             )
         else:
-            left.annotate("held", (ratio, height), (0, 9), textcoords="offset points", ha="center", fontsize=13)
+            left.annotate("held", (ratio, height), (0, -20), textcoords="offset points", ha="center", fontsize=13)
     left.plot([], [], "--", color=COLORS["biased"], linewidth=1.4, label="not clipped")
     left.set(xlim=(0, 2), ylim=(-2.1, 2.1), xlabel="ratio", ylabel="what the step adds to the objective")
     left.set_title("One step: arrows push its ratio")

@@ -138,7 +138,7 @@ check(update_diagnostics).points
 #
 # $$\theta \leftarrow \theta + \alpha\, \nabla L^{\text{clip}}(\theta),$$
 #
-# with its own mean. Return $\theta$ after all of them. Which log-probabilities stay, and which change from step to step?
+# with its own mean; the advantages are taken as they are. Return $\theta$ after all of them. Which log-probabilities stay, and which change from step to step?
 
 # %%
 # solution: 10.ppo_update

@@ -442,6 +442,17 @@ def _stale(
     return function
 
 
+def _changed_in_place(theta, hessian, staleness, step_size):
+    """The path is a list of one tensor, many times."""
+    found = []
+    for corrected in (False, True):
+        now = theta.clone()
+        for d in staleness.tolist():
+            now -= step_size / (1 + d * corrected) * hessian @ now
+        found.append((now @ hessian @ now / 2).repeat(len(staleness) + 1))
+    return tuple(found)
+
+
 def _compare_staleness_oracle(theta, hessian, staleness, step_size):
     """In the bowl's own axes, where every coordinate goes alone; in Python numbers."""
     curvature, axes = torch.linalg.eigh(hessian)
@@ -488,6 +499,12 @@ COMPARE_STALENESS = Task(
             _stale(old=lambda path, k, d: path[k]),
             "Your gradients are those of the present weights; a worker computed them staleness[k] updates ago.",
             "AC13",
+        ),
+        Mistake(
+            "changed in place",
+            _changed_in_place,
+            "All heights of a run are the same: your list holds one tensor many times, changed in place (-=). Make a new one "
+            "for each update.",
         ),
         Mistake(
             "steps from the old weights",
