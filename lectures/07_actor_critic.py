@@ -520,8 +520,10 @@ widgets.predict(
 def with_as_many(history, env, **settings):
     """REINFORCE until every replica has taken as many steps as those of ``history``."""
     enough = history.steps[:, -1].max()
-    until = lambda plain: plain.steps[:, -1].min() >= enough  # noqa: E731
-    return reinforce.train(env, reinforce.Config(**settings), Rng(history.seeds), progress=until)[1]
+    _, plain = reinforce.train(
+        env, reinforce.Config(**settings), Rng(history.seeds), progress=lambda plain: plain.steps[:, -1].min() >= enough
+    )
+    return plain
 
 
 # %%

@@ -217,8 +217,12 @@ def magic_box(log_probability: Tensor) -> Tensor:
     return (log_probability - log_probability.detach()).exp()
 
 
+_POINTS: dict[Callable[..., Tensor], Callable[..., Points]] = {}
+"""What each surrogate is made of."""
+
+
 def _surrogate(points: Callable[..., Points]) -> Callable[..., Tensor]:
-    """From points(law, noise, ...) the surrogate(f, law, noise, ...) -> [*R]; it keeps what it is made of in ``points``.
+    """From points(law, noise, ...) the surrogate(f, law, noise, ...) -> [*R].
 
     To the points function, laws (of p, and of a proposal) come with an axis of length one for the samples.
     """
@@ -240,7 +244,7 @@ def _surrogate(points: Callable[..., Points]) -> Callable[..., Tensor]:
             total = total - _zero(at.weight) * baseline
         return total.mean(-1)
 
-    surrogate.points = points  # type: ignore[attr-defined]
+    _POINTS[surrogate] = points
     return surrogate
 
 
@@ -256,7 +260,7 @@ def _zero(x: Tensor) -> Tensor:
 
 def zero_once(x: Tensor, name: str) -> Tensor:
     """0, with the first derivative of x; who asks for a second one gets a RuntimeError that says why there is none."""
-    return _Once.apply(x, name)  # type: ignore[return-value]
+    return _Once.apply(x, name)
 
 
 class _Once(torch.autograd.Function):
@@ -267,7 +271,8 @@ class _Once(torch.autograd.Function):
         return torch.zeros_like(x)
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[override]
+    def backward(ctx, *gradients):
+        (gradient,) = gradients
         if torch.is_grad_enabled():  # a graph is made of this, for derivatives of it
             gradient = gradient + _Never.apply(ctx.saved_tensors[0], ctx.name)
         return gradient, None
@@ -280,7 +285,7 @@ class _Never(torch.autograd.Function):
         return torch.zeros_like(x)
 
     @staticmethod
-    def backward(ctx, _):  # type: ignore[override]
+    def backward(ctx, *_):
         any_order = [name for name, method in METHODS.items() if method.unbiased and method.any_order]
         raise RuntimeError(
             f"{ctx.name} has a first derivative only, and its second would be silently wrong. Where you need one, take "
@@ -468,7 +473,7 @@ def _rebar(law: Law, noise: Tensor, temperature: float = 0.5, scale: float | Ten
     return Points(torch.cat([b, soft, near], _samples_at(law)), weight, slope=True)
 
 
-rebar.points = _rebar  # type: ignore[attr-defined]
+_POINTS[rebar] = _rebar
 
 
 @_surrogate
@@ -751,13 +756,13 @@ class Method:
     def points(self) -> Callable[..., Points]:
         """(law, noise, ...) -> ``Points``, laws with an axis of length one for the samples. Raises TypeError for ``vimco``."""
         if isinstance(self.surrogate, partial):
-            return partial(self.surrogate.func.points, **self.surrogate.keywords)  # type: ignore[attr-defined]
-        if not hasattr(self.surrogate, "points"):
+            return partial(_POINTS[self.surrogate.func], **self.surrogate.keywords)
+        if self.surrogate not in _POINTS:
             raise TypeError(
                 f"{self.surrogate.__name__} is no estimator of E[f(b)]; its objective is a bound that takes all samples "
                 "together. In a graph, make the bound the cost, with axes of the samples reduced, and take score_function."
             )
-        return self.surrogate.points  # type: ignore[attr-defined]
+        return _POINTS[self.surrogate]
 
 
 METHODS = {

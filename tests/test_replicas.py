@@ -1,11 +1,27 @@
 """The three replica invariants, for every algorithm: alone equals its slice of many, perturbing one leaves the others,
-permutation commutes. Each entry: an environment and a short configuration."""
+permutation commutes. Each entry: an environment and a short configuration.
+
+a3c has none. With one worker it is A2C's serial run to the last bit, in a process (test_a3c), and that is here; with several,
+the replicas share the moments at which workers meet, which no two runs have alike.
+"""
 
 import pytest
 import torch
 
 from pgcourse import envs
-from pgcourse.algorithms import a2c, natural_gradient, online_actor_critic, pong, ppo, reinforce, reps, rwr, trpo, vanilla
+from pgcourse.algorithms import (
+    a2c,
+    a2c_distributed,
+    natural_gradient,
+    online_actor_critic,
+    pong,
+    ppo,
+    reinforce,
+    reps,
+    rwr,
+    trpo,
+    vanilla,
+)
 from pgcourse.rng import Rng
 
 ALGORITHMS = {
@@ -24,6 +40,11 @@ ALGORITHMS = {
     ),
     "a2c-categorical": (a2c, envs.make("CartPole-v1"), {"iterations": 4, "environments": 3, "hidden": (8,)}),
     "a2c-gaussian": (a2c, envs.make("Pendulum-v1"), {"iterations": 3, "environments": 2, "trace_decay": 1.0, "hidden": (8,)}),
+    "a2c-distributed-one-worker": (
+        a2c_distributed,
+        envs.make("CartPole-v1"),
+        {"iterations": 3, "environments": 3, "hidden": (8,)},
+    ),
     "online-categorical": (online_actor_critic, envs.make("CartPole-v1"), {"iterations": 2, "steps": 30, "hidden": (8,)}),
     "online-gaussian": (
         online_actor_critic,
@@ -33,7 +54,14 @@ ALGORITHMS = {
     "tnpg-gaussian": (
         natural_gradient,
         envs.make("Pendulum-v1"),
-        {"iterations": 2, "environments": 2, "steps": 20, "hidden": (8,), "value_steps": 3},
+        {
+            "iterations": 2,
+            "environments": 2,
+            "steps": 20,
+            "normalise_observations": True,
+            "hidden": (8,),
+            "value_steps": 3,
+        },
     ),
     "trpo-categorical": (
         trpo,

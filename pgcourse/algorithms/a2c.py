@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import nn, policies, returns
+from .. import nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy, Value
@@ -59,19 +59,12 @@ class Config:
     """Units of the hidden layers, of policy and of critic."""
 
     def __post_init__(self):
-        for name in ("environments", "steps", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("step_size", "value_step_size", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
-        for name in ("discount", "trace_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1].")
+        settings.at_least(self, 1, "environments", "steps", "iterations")
+        settings.positive(self, "step_size", "value_step_size", "max_gradient_norm")
+        settings.in_unit_interval(self, "discount", "trace_decay")
         if not self.entropy_weight >= 0:
             raise ValueError(f"entropy_weight is {self.entropy_weight}; it must be >= 0 (0 switches the bonus off).")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: linear networks).")
+        settings.layers(self, "linear networks")
 
 
 def loss(

@@ -184,7 +184,12 @@ def main(
     print(f"{out}: {history.iteration} updates by {size} workers", flush=True)
 
 
-if __name__ == "__main__":
+def command_line() -> None:
+    """``main`` with the arguments that follow the module's name."""
     import tyro  # here: lectures import this module, and need no command line
 
     tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes))
+
+
+if __name__ == "__main__":
+    command_line()

@@ -124,11 +124,12 @@ def work(worker: int, env: Env, config: Config, rng: Rng, shared: Shared, loss: 
     while shared.updates.sum() < config.iterations and not shared.ending:
         batch, carry = rollout(env, policy, rng, config.steps, config.environments, carry)
         of_policy, of_critic, entropy = a2c.losses(policy, critic, batch, config, loss)
-        staleness = shared.updates.sum() - seen
         finite = torch.isfinite(of_policy.detach()) & torch.isfinite(of_critic.detach())
-        for optimizer, module, each in zip(shared.optimizers, (policy, critic), (of_policy, of_critic), strict=True):
+        gradients = [nn.flat_gradient(of_policy, policy.parameters()), nn.flat_gradient(of_critic, critic.parameters())]
+        staleness = shared.updates.sum() - seen  # not earlier: the others go on during the backward passes too
+        for optimizer, gradient in zip(shared.optimizers, gradients, strict=True):
             # The gradient at theta', the step from theta: wherever the others have taken it meanwhile.
-            finite &= optimizer.descend(nn.flat_gradient(each, module.parameters()), shared.going & finite)
+            finite &= optimizer.descend(gradient, shared.going & finite)
         shared.updates[worker] += 1
         shared.going.logical_and_(finite)
         metrics = {"return": carry.episode_return, "loss": of_policy, "value_loss": of_critic, "entropy": entropy}
@@ -149,7 +150,7 @@ def process(worker: int, env: Env, config: Config, seeds: tuple, dtype, shared: 
         pipe.send(DONE)
     except (BrokenPipeError, ConnectionResetError):  # nobody listens any more: the run is over
         pass
-    except Exception:
+    except Exception:  # whatever it is: the process that started this one says so, with the traceback
         pipe.send(traceback.format_exc())
 
 

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import blackbox
+from .. import blackbox, settings
 from ..blackbox import Problem
 from ..envs.base import Env
 from ..history import History, Progress
@@ -47,9 +47,8 @@ class Config:
     """Its square is added to the elite's variance, >= 0."""
 
     def __post_init__(self):
-        for name, least in (("population", 2), ("evaluations", 1), ("iterations", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        settings.at_least(self, 2, "population")
+        settings.at_least(self, 1, "evaluations", "iterations")
         if not 1 <= self.elite <= self.population:
             raise ValueError(f"elite is {self.elite}; it can be 1 .. {self.population}, the population.")
         if not 0 < self.rate <= 1:

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import blackbox
+from .. import blackbox, settings
 from ..blackbox import Problem
 from ..envs.base import Env
 from ..history import History, Progress
@@ -44,11 +44,9 @@ class Config:
     """First step size sigma, in units of the problem's scale, > 0."""
 
     def __post_init__(self):
-        for name, least in (("population", 4), ("evaluations", 1), ("iterations", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        if not self.deviation > 0:
-            raise ValueError(f"deviation is {self.deviation}; it must be > 0.")
+        settings.at_least(self, 4, "population")
+        settings.at_least(self, 1, "evaluations", "iterations")
+        settings.positive(self, "deviation")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import blackbox
+from .. import blackbox, settings
 from ..blackbox import Problem
 from ..envs.base import Env
 from ..history import History, Progress
@@ -42,9 +42,8 @@ class Config:
     """Standard deviation of what is added to every gene of a child, in the same units, >= 0."""
 
     def __post_init__(self):
-        for name, least in (("population", 2), ("evaluations", 1), ("iterations", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        settings.at_least(self, 2, "population")
+        settings.at_least(self, 1, "evaluations", "iterations")
         if not 1 <= self.parents <= self.population:
             raise ValueError(f"parents is {self.parents}; it can be 1 .. {self.population}, the population.")
         if not (self.deviation > 0 and self.mutation >= 0):

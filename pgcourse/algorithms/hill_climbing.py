@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import blackbox
+from .. import blackbox, settings
 from ..blackbox import Problem
 from ..envs.base import Env
 from ..history import History, Progress
@@ -37,11 +37,9 @@ class Config:
     """Standard deviation of a step in each parameter, in units of the problem's scale, > 0."""
 
     def __post_init__(self):
-        for name, least in (("population", 2), ("evaluations", 1), ("iterations", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        if not self.deviation > 0:
-            raise ValueError(f"deviation is {self.deviation}; it must be > 0.")
+        settings.at_least(self, 2, "population")
+        settings.at_least(self, 1, "evaluations", "iterations")
+        settings.positive(self, "deviation")
 
 
 def propose(x: Float[Tensor, "R P"], config: Config, noise: Float[Tensor, "R m P"]) -> Float[Tensor, "R n P"]:

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import blackbox, gradients
+from .. import blackbox, gradients, settings
 from ..blackbox import Problem
 from ..envs.base import Env
 from ..history import History, Progress
@@ -43,12 +43,9 @@ class Config:
     """Length of a step (their eta), in the same units, > 0."""
 
     def __post_init__(self):
-        for name, least in (("population", 2), ("evaluations", 1), ("iterations", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        for name in ("epsilon", "step_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
+        settings.at_least(self, 2, "population")
+        settings.at_least(self, 1, "evaluations", "iterations")
+        settings.positive(self, "epsilon", "step_size")
 
 
 def update(

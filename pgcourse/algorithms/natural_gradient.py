@@ -15,6 +15,8 @@ Where this file deviates from the natural gradient of J, and from the paper:
 - the factor discount^t in front of each step's term is dropped, as in ``reinforce``. (Lecture 05.)
 - conjugate gradient stops early, after ``directions`` iterations: that is the "truncated".
 - the advantages come from a critic network; the paper fits a linear function of the observation and the time.
+- ``normalise_observations``: both networks see observations shifted and scaled by the mean and standard deviation of earlier
+  batches, brought up to date after each update. What that changes about the policy is no part of the KL.
 - the metric "return" is that of the episodes that ended in the batch (where none did, of those before). Metric "kl": the mean
   KL(old || new) that was taken; "surrogate": by how much (9.4) rose.
 """
@@ -26,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import distributions, gradients, nn, policies, returns
+from .. import distributions, gradients, nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
@@ -58,23 +60,18 @@ class Config:
     """Adam's step size for the critic, > 0."""
     value_steps: int = 20
     """Steps of the critic's regression per update, over the whole batch."""
+    normalise_observations: bool = False
+    """Whether both networks see observations shifted and scaled by running statistics, saved with them."""
     hidden: tuple[int, ...] = policies.HIDDEN
     """Units of the hidden layers of policy and critic."""
 
     def __post_init__(self):
-        for name in ("steps", "environments", "iterations", "directions", "value_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("max_kl", "value_step_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
-        for name in ("discount", "trace_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1].")
+        settings.at_least(self, 1, "steps", "environments", "iterations", "directions", "value_steps")
+        settings.positive(self, "max_kl", "value_step_size")
+        settings.in_unit_interval(self, "discount", "trace_decay")
         if not self.damping >= 0:
             raise ValueError(f"damping is {self.damping}; it must be >= 0.")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: a linear policy).")
+        settings.layers(self, "a linear policy")
 
 
 def loss(
@@ -153,13 +150,16 @@ def train(
     ``loss(log_probability, old_log_probability, advantage)`` is one learner's, [time, env] -> a number; it is lifted over
     replicas.
     """
-    policy = policies.for_env(env, rng, config.hidden)
-    critic = policies.Value(rng, env.spec.observation.size, config.hidden)
+    policy = policies.for_env(env, rng, config.hidden, config.normalise_observations)
+    critic = policies.Value(rng, env.spec.observation.size, config.hidden, config.normalise_observations)
     mover, optimizer = nn.SGD(policy, 1.0), nn.Adam(critic, config.value_step_size)
     loss, carry, history = nn.lift(loss), None, History(rng.seeds)
     for _ in history.iterate(config.iterations, progress):
         batch, carry = rollout(env, policy, rng, config.steps, config.environments, carry)
         metrics, finite = update(policy, mover, critic, optimizer, batch, config, loss)
+        if config.normalise_observations:
+            for network in (policy, critic):
+                network.normalizer.update(batch.observation)
         history.append({"return": carry.episode_return} | metrics, batch.steps)
         rng = history.stop(finite, batch, (mover, optimizer), rng)
         if not finite.all():

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import nn, policies, returns
+from .. import nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy, Value
@@ -52,16 +52,10 @@ class Config:
     """Units of the hidden layers, of policy and of critic."""
 
     def __post_init__(self):
-        for name in ("environments", "steps", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("step_size", "value_step_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount is {self.discount}; it must lie in [0, 1].")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: linear networks).")
+        settings.at_least(self, 1, "environments", "steps", "iterations")
+        settings.positive(self, "step_size", "value_step_size")
+        settings.in_unit_interval(self, "discount")
+        settings.layers(self, "linear networks")
 
 
 def loss(log_probability: Float[Tensor, "1 E"], error: Float[Tensor, "1 E"]) -> Float[Tensor, ""]:

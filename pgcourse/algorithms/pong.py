@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import nn, policies, returns
+from .. import nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
@@ -51,16 +51,11 @@ class Config:
     """Hidden units."""
 
     def __post_init__(self):
-        for name in ("environments", "steps", "iterations", "hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("step_size", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
+        settings.at_least(self, 1, "environments", "steps", "iterations", "hidden")
+        settings.positive(self, "step_size", "max_gradient_norm")
         if self.network not in NETWORKS:
             raise ValueError(f"network is {self.network!r}; it can be {' or '.join(map(repr, NETWORKS))}.")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount is {self.discount}; it must lie in [0, 1].")
+        settings.in_unit_interval(self, "discount")
 
 
 def weights(

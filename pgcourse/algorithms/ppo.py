@@ -33,7 +33,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .. import distributions, nn, policies, returns
+from .. import distributions, nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
@@ -89,29 +89,22 @@ class Config:
     """Units of the hidden layers, of the policy and of the critic."""
 
     def __post_init__(self):
-        for name in ("environments", "steps", "iterations", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        settings.at_least(self, 1, "environments", "steps", "iterations", "epochs", "minibatches")
         if self.batch_size % self.minibatches:
             raise ValueError(
                 f"minibatches is {self.minibatches}; it must divide steps * environments = {self.batch_size}, "
                 "so that all minibatches are of one size."
             )
-        for name in ("step_size", "clip", "kl_target", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
+        settings.positive(self, "step_size", "clip", "kl_target", "max_gradient_norm")
         if self.stop_kl is not None and not self.stop_kl > 0:
             raise ValueError(f"stop_kl is {self.stop_kl}; it must be > 0, or None for no early stop.")
         for name in ("value_weight", "entropy_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be >= 0.")
-        for name in ("discount", "trace_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1].")
+        settings.in_unit_interval(self, "discount", "trace_decay")
         if self.objective not in ("clip", "penalty"):
             raise ValueError(f"objective is {self.objective!r}; it can be 'clip' or 'penalty'.")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: linear networks).")
+        settings.layers(self, "linear networks")
 
     @property
     def batch_size(self) -> int:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import blackbox
+from .. import blackbox, settings
 from ..blackbox import Problem
 from ..envs.base import Env
 from ..history import History, Progress
@@ -36,11 +36,8 @@ class Config:
     """Standard deviation of a point in each parameter, in units of the problem's scale, > 0."""
 
     def __post_init__(self):
-        for name in ("population", "evaluations", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not self.deviation > 0:
-            raise ValueError(f"deviation is {self.deviation}; it must be > 0.")
+        settings.at_least(self, 1, "population", "evaluations", "iterations")
+        settings.positive(self, "deviation")
 
 
 def update(

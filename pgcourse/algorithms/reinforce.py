@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import gradients, nn, policies, returns
+from .. import gradients, nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
@@ -58,16 +58,10 @@ class Config:
     """Units of the policy's hidden layers."""
 
     def __post_init__(self):
-        for name in ("environments", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("step_size", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount is {self.discount}; it must lie in [0, 1].")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: a linear policy).")
+        settings.at_least(self, 1, "environments", "iterations")
+        settings.positive(self, "step_size", "max_gradient_norm")
+        settings.in_unit_interval(self, "discount")
+        settings.layers(self, "a linear policy")
 
 
 def weights(reward: Float[Tensor, "T E"], valid: Bool[Tensor, "T E"], config: Config) -> Float[Tensor, "T E"]:

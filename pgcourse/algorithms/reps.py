@@ -39,12 +39,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import nn, policies, returns
+from .. import nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
 from ..rng import Rng
-from ..rollout import Rollout, episodes, evaluate
+from ..rollout import Rollout, episodes
+from .rwr import regress
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,10 @@ class Config:
     """Units of the policy's hidden layers."""
 
     def __post_init__(self):
-        for name in ("environments", "iterations", "regression_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("epsilon", "step_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
-        for name in ("discount", "trace_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1].")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: a linear policy).")
+        settings.at_least(self, 1, "environments", "iterations", "regression_steps")
+        settings.positive(self, "epsilon", "step_size")
+        settings.in_unit_interval(self, "discount", "trace_decay")
+        settings.layers(self, "a linear policy")
 
 
 @dataclass(frozen=True)
@@ -192,13 +186,10 @@ def update(
     weight = p.unflatten(1, batch.valid.shape[1:]).to(batch.reward)
     with torch.no_grad():
         old = policy(batch.observation)
-    able, losses = torch.ones_like(eta, dtype=torch.bool), torch.zeros_like(eta)
-    for _ in range(config.regression_steps):
-        losses = loss(evaluate(policy, batch)[0], weight)
-        able = able & optimizer.step(losses, able)
+    losses, able = regress(policy, optimizer, batch, weight, config.regression_steps, loss)
     with torch.no_grad():
         kl = (policy(batch.observation).kl(old) * weight).sum((1, 2))
-    metrics = {"loss": losses.detach(), "eta": eta, "sample_kl": sample_kl, "kl": kl}
+    metrics = {"loss": losses, "eta": eta, "sample_kl": sample_kl, "kl": kl}
     return {"return": batch.episode_return.mean(1)} | metrics, able
 
 

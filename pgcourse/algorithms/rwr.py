@@ -30,7 +30,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import nn, policies, returns
+from .. import nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
@@ -56,15 +56,10 @@ class Config:
     """Units of the policy's hidden layers."""
 
     def __post_init__(self):
-        for name in ("environments", "iterations", "regression_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not self.step_size > 0:
-            raise ValueError(f"step_size is {self.step_size}; it must be > 0.")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount is {self.discount}; it must lie in [0, 1].")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: a linear policy).")
+        settings.at_least(self, 1, "environments", "iterations", "regression_steps")
+        settings.positive(self, "step_size")
+        settings.in_unit_interval(self, "discount")
+        settings.layers(self, "a linear policy")
 
 
 def weights(

