@@ -207,7 +207,8 @@ def torchrun(workers, **settings):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
     with tempfile.TemporaryDirectory() as out:
         program = ["-m", "pgcourse.algorithms.a2c_distributed", "CartPole-v1", f"--out={out}", *flags]
-        subprocess.run([*launch, *program], check=True, capture_output=True)
+        ended = subprocess.run([*launch, *program], capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
         return History.load(Path(out) / "history.npz")
 
 

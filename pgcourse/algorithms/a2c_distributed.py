@@ -173,11 +173,13 @@ def main(
     rank, size = rank_and_size()
     try:
         average(torch.zeros(1, device=device))
+        writes = rank == 0
     except Lost:
-        out = out / f"worker-{rank}" if rank else out
-    else:
-        if rank:
-            return
+        out, writes = out / f"worker-{rank}" if rank else out, True
+    if dist.is_initialized():
+        dist.destroy_process_group()  # its threads, still there when Python ends, would abort the worker now and then
+    if not writes:
+        return
     out.mkdir(parents=True, exist_ok=True)
     history.save(out / "history.npz")
     torch.save(policy.state_dict(), out / "policy.pt")

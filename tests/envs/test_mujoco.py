@@ -246,5 +246,7 @@ def test_recorded_runs_are_what_ppo_does(task):
     config = ppo.Config(**settings | {"hidden": tuple(settings["hidden"])})
     _, history = ppo.train(envs.make(task), config, Rng([3, 1]), progress=lambda history: history.iteration == first)
     beginning, end = runs["return"][:, first - 1], runs["return"][:, -49:].mean(1)
-    np.testing.assert_allclose(history.metrics["return"][:, -1], beginning[[3, 1]], rtol=0.02 if first == 1 else 0.1)
+    # Three updates and a thousand steps make another seed's worth of rounding: then five standard deviations of a difference.
+    tolerance = {"rtol": 0.02} if first == 1 else {"rtol": 0, "atol": 5 * 2**0.5 * beginning.std(ddof=1)}
+    np.testing.assert_allclose(history.metrics["return"][:, -1], beginning[[3, 1]], **tolerance)
     assert (end > beginning + np.abs(beginning)).all()  # all have learned
