@@ -81,15 +81,23 @@ class Run:
     def __init__(self, seed: int):
         self.seed, self.starts, self.cpu = seed, 0, 0.0
         self.rows: list[tuple[float, ...]] = []
+        self.step_sizes = {0: ALE.step_size}
+        """By the update from which on it was this one."""
         self.policy = policies.Pixels(Rng(seed), atari.AtariPong.pixels, 2, ALE.hidden)
         self.optimizer = nn.Adam(self.policy, ALE.step_size, ALE.max_gradient_norm)
 
     NAMES = ("decisions", "points", "return", "games", "score", "steps per point")
     """Of each update: decisions, points and their mean result, games finished and their mean score, decisions a point."""
 
-    def go_on(self, cpu: float, every: float, checkpoint: Path, out: Path) -> None:
-        """Until ``cpu`` seconds have been used in all; a checkpoint every ``every`` seconds of the clock."""
+    def go_on(self, cpu: float, every: float, checkpoint: Path, out: Path, step_size: float | None = None) -> None:
+        """Until ``cpu`` seconds have been used in all; a checkpoint every ``every`` seconds of the clock.
+
+        Without ``step_size``, the one so far.
+        """
         self.starts += 1
+        if step_size is not None:
+            self.step_sizes[len(self.rows)] = step_size
+        self.optimizer.step_size = self.step_sizes[max(self.step_sizes)]
         rng, env, carry, loss = Rng(self.seed, stream=self.starts), atari.AtariPong(), None, nn.lift(pong.loss)
         score, due = np.zeros(ALE.environments), time.monotonic() + every
         while self.cpu < cpu:
@@ -123,7 +131,7 @@ class Run:
         """The checkpoint, then the recorded file."""
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         part = checkpoint.with_suffix(".part")
-        kept = {name: getattr(self, name) for name in ("seed", "starts", "cpu", "rows")}
+        kept = {name: getattr(self, name) for name in ("seed", "starts", "cpu", "rows", "step_sizes")}
         adam = {name: getattr(self.optimizer, name) for name in ("mean", "square", "steps")}
         torch.save({"run": kept, "policy": self.policy.state_dict(), "adam": adam}, part)
         os.replace(part, checkpoint)
@@ -131,6 +139,7 @@ class Run:
         filters, signs = strongest(self.policy)
         command = "python benchmarks/pong.py --record-ale"
         more = {"cpu hours": self.cpu / 3600, "starts": self.starts, "seed": self.seed, "frames a decision": 4}
+        more |= {"step sizes": self.step_sizes}
         told = about(command, **more)
         columns = {name.replace(" ", "_"): rows[:, i] for i, name in enumerate(self.NAMES)}
         write(out, told, filters=filters, signs=signs, screens=screens(), **columns)
@@ -205,6 +214,7 @@ def main():
     parser.add_argument("--record-ale", action="store_true", help="begin the run on Atari's Pong, or go on with it")
     parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--hours", type=float, default=1.0, help="of CPU time in all, on Atari's Pong")
+    parser.add_argument("--step-size", type=float, help="of Adam from now on, on Atari's Pong; told in the recorded file")
     parser.add_argument("--every", type=float, default=4.0, help="minutes between checkpoints")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--out", type=Path, help="in place of the files in pgcourse/recorded")
@@ -214,7 +224,8 @@ def main():
         record(options.seeds, options.out or FOLDER / "pong.npz")
     if options.record_ale:
         run = Run.load(options.checkpoint) if options.checkpoint.exists() else Run(0)
-        run.go_on(3600 * options.hours, 60 * options.every, options.checkpoint, options.out or FOLDER / "pong_ale.npz")
+        out = options.out or FOLDER / "pong_ale.npz"
+        run.go_on(3600 * options.hours, 60 * options.every, options.checkpoint, out, options.step_size)
     print(table())
 
 

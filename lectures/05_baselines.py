@@ -175,9 +175,9 @@ report("reward-to-go", estimate(G))
 # Look at (5.1) again. Of $r_k$ the proof used one thing: it was fixed *before $a_t$ was drawn*. So for any number
 # $b_t$ that is,
 #
-# $$\mathbb E\big[b_t \nabla_\theta \log \pi_\theta(a_t|s_t)\big]
-# = \mathbb E\Big[b_t \sum_a \pi_\theta(a|s_t) \frac{\nabla_\theta \pi_\theta(a|s_t)}{\pi_\theta(a|s_t)}\Big]
-# = \mathbb E\Big[b_t \nabla_\theta \sum_a \pi_\theta(a|s_t)\Big] = 0 \tag{5.3}$$
+# $$\begin{aligned} \mathbb E\big[b_t \nabla_\theta \log \pi_\theta(a_t|s_t)\big]
+# &= \mathbb E\Big[b_t \sum_a \pi_\theta(a|s_t) \frac{\nabla_\theta \pi_\theta(a|s_t)}{\pi_\theta(a|s_t)}\Big] \\
+# &= \mathbb E\Big[b_t \nabla_\theta \sum_a \pi_\theta(a|s_t)\Big] = 0 \end{aligned} \tag{5.3}$$
 #
 # and so for any such **baseline**
 #
@@ -528,9 +528,10 @@ axes[1].set(ylabel="variance explained", ylim=(0, 1.05))
 plots.show(picture, "The red one explains the returns best and leaves the least to learn. (95 % intervals.)")
 
 # %%
-print(f"4 episodes, fitted to this batch: {share[names[0]][0].mean():.2f} of the gradient left", end=", ")
+print("with 4 episodes:")
+print(f"fitted to this batch: {share[names[0]][0].mean():.2f} of the gradient left", end=", ")
 print(f"{explains[names[0]][0].mean():.0%} of the variance explained")
-print(f"4 episodes, mean of this batch: {share[names[2]][0].mean():.2f} left, 1 - 1/E = {1 - 1 / 4:.2f}")
+print(f"mean of this batch:   {share[names[2]][0].mean():.2f} of the gradient left, 1 - 1/E = {1 - 1 / 4:.2f}")
 
 # %% [markdown]
 # A table with 24 entries and $4 \times 8$ returns: many an entry has seen one return only and equals it. What the action
@@ -601,7 +602,7 @@ plots.show(picture, "After 30 updates: with the linear baseline they stay up, wi
 for name, run in runs.items():
     last = run.window("return", 5)[:, -1]
     low, high = (float(end[0]) for end in plots.bootstrap_interval(last[:, None]))
-    print(f"{name:9s} last five updates: {last.mean():3.0f} (95 % interval {low:3.0f} to {high:3.0f})", end="   ")
+    print(f"{name:9s} last five: {last.mean():3.0f} (95 % interval {low:3.0f} to {high:3.0f})", end="   ")
     print(f"explained in the end: {np.median(run.latest('explained')):.0%}")
 
 # %% [markdown]

@@ -107,7 +107,8 @@ else:
 
 # %%
 seen = env.observe(state)
-print([int(k) for k in seen if k])
+pixels = [int(k) for k in seen if k]
+print(f"{len(pixels)} pixels:", *pixels[:12], "...")
 assert_close(nn.picture(seen, SIZE), env.frame(state) - env.frame(before))
 
 # %% [markdown]
@@ -244,10 +245,10 @@ plots.show(picture, "Nobody tells the learner where to go. On average its weight
 # ```text
 # algorithm 6.1: Pong from pixels
 # repeat
-#     play T steps of Pong in E games with pi_theta                               (6.2)
-#     G_t = discount^(k - t) r_k, k the step at which the point of t is decided   (6.4)
-#     A_t = (G_t - mean) / standard deviation, over the batch                     (6.4)
-#     theta <- theta + step_size * mean_t A_t grad log pi_theta(a_t | s_t)        by Adam
+#     play T steps of Pong in E games with pi_theta                        (6.2)
+#     G_t = discount^(k - t) r_k, k the step that decides the point of t   (6.4)
+#     A_t = (G_t - mean) / standard deviation, over the batch              (6.4)
+#     theta <- theta + step_size * mean_t A_t grad log pi_theta(a_t | s_t)   Adam
 # ```
 
 # %%
@@ -271,7 +272,8 @@ policy, history = pong.train(env, config, Rng(range(seeds)), progress=plots.live
 
 # %%
 first, last = history.metrics["return"][:, :5].mean(1), history.window("return", 10)[:, -1]
-print("mean result of a point, each learner: in the first 5 updates", first.round(2), " in the last 10", last.round(2))
+print("mean result of a point, each learner: first 5 updates", first.round(2))
+print("                                      last 10 updates", last.round(2))
 print(f"rallies: {history.metrics['steps per point'][:, 0].mean():.0f} steps, then {history.latest('steps per point').mean():.0f}")
 print(f"decisions: {history.steps[0, -1]:,.0f} for each learner")
 
@@ -429,8 +431,8 @@ if record is not None:
     runs = {f"{name}, recorded": (record[f"{name}_steps"], record[f"{name}_return"]) for name in kinds}
     for name in kinds:
         end = record[f"{name}_return"][:, -10:].mean(1)
-        print(f"{name:14s} {len(end)} seeds, {record[f'{name}_steps'][-1]:,.0f} decisions each: {end.mean():.2f} a point,", end=" ")
-        print(f"from {end.min():.2f} to {end.max():.2f}; {about['cpu seconds'][name]} CPU seconds, {about['date']}")
+        print(f"{name:14s} {len(end)} seeds, {record[f'{name}_steps'][-1]:,.0f} decisions each: {end.mean():.2f} a point,")
+        print(f"{'':15s}from {end.min():.2f} to {end.max():.2f}; {about['cpu seconds'][name]} CPU seconds, {about['date']}")
 
 # %%
 if record is not None:
@@ -485,7 +487,7 @@ for discount in (0.8, 0.99):
     for name, ended in (("anew at each point", played.reward != 0), ("runs on", played.done)):
         G = returns.to_go(played.reward, discount, ended)[:, :128]
         share = torch.corrcoef(torch.stack([G.flatten(), own[:, :128].flatten()]))[0, 1] ** 2
-        print(f"discount {discount}: {name:18s} {share:.0%} of the variance of a weight is its own point's")
+        print(f"discount {discount:<4}: {name:18s} {share:.0%} of a weight's variance is its own point's")
 
 # %% [markdown]
 # With $\gamma = 0.99$ a weight that runs on is more than three quarters about other rallies. What an action has hardly any
@@ -501,7 +503,8 @@ for name, one in (("step 0.005, whole run", policy), ("step 0.05, few updates", 
     played, _ = rollout(env, one, Rng(range(seeds)), 32, 64)
     sure = played.log_probability.exp().mean((1, 2))
     result = played.reward.sum((1, 2)) / (played.reward != 0).sum((1, 2))
-    print(f"{name:23s} probability of what it does: {sure.numpy().round(2)}   a point pays {result.numpy().round(2)}")
+    print(f"{name:23s} probability of what it does {sure.numpy().round(2)}")
+    print(f"{'':23s} a point pays                {result.numpy().round(2)}")
 
 # %% [markdown]
 # It is sure before it knows anything. Where $\sigma(z)$ is 0 or 1, the score (6.3) of what it does is 0: it has stopped learning,

@@ -164,11 +164,12 @@ delta = returns.td_error(walks.reward, V[now], V[following], discount, walks.ter
 whole = returns.to_go(walks.reward, discount, walks.done)[0, 0] - V[pit_side]  # G - V
 
 # %%
+print(f"{'':6s}   exact   {'δ: mean, deviation':20s}   G - V: mean, deviation")
 for a, name in enumerate(world.actions):
     chosen = walks.action[0, 0] == a
-    print(f"{name:6s} exact {advantage[pit_side, a]:+.3f}", end="")
-    for what, x in (("δ", delta[chosen]), ("G - V", whole[chosen])):
-        print(f"   {what}: {x.mean():+.3f} ± {1.96 * x.std() / len(x) ** 0.5:.3f}, deviation {x.std():.2f}", end="")
+    print(f"{name:6s}  {advantage[pit_side, a]:+.3f}", end="")
+    for x in (delta[chosen], whole[chosen]):
+        print(f"   {x.mean():+.3f} ± {1.96 * x.std() / len(x) ** 0.5:.3f}, {x.std():.2f}", end="")
     print()
 
 # %% [markdown]
@@ -357,8 +358,8 @@ paints = ("score_function", "other", "biased")
 for ax, step_size in zip(axes, (0.5, 0.05), strict=True):
     runs = {f"λ = {decay}": critic_errors(decay, step_size, updates, replicas) for decay in (1.0, 0.9, 0.0)}
     figures_07.curves(ax, range(1, updates + 1), runs, paints)
-    ax.set(xlabel="updates of the critic", title=f"step size {step_size}", ylim=(0, None))
-axes[0].set_ylabel("error of V")
+    ax.set(xlabel="updates of the critic", title=f"step size {step_size}")
+axes[0].set(ylabel="error of V", ylim=(0, None))
 plots.show(picture, "Monte Carlo learns fast and stays noisy; TD is calm, and slow when steps are small.")
 
 # %% [markdown]
@@ -562,12 +563,13 @@ print(f"CartPole, first {steps:7,.0f} steps: online actor-critic {late(online, s
 # settings; others may change the order.)
 
 # %%
-last = swung.metrics["return"][:, -1]
+last = swung.window("return", 100)[:, -1]
 widgets.watch(swinger, pendulum, replica=int(last.argmax()), steps=budget.choose(200, 40))
 
 # %% [markdown]
-# This is the best of them. A batch moves the networks once and is thrown away, because after that it is no longer from this policy.
-# How far one batch may carry is the question of lectures 09 and 10.
+# This is the one that has done best lately, in one more episode, which may go worse. A batch moves the networks once and is
+# thrown away, because after that it is no longer from this policy. How far one batch may carry is the question of lectures 09
+# and 10.
 
 # %% [markdown]
 # ## 13. What goes wrong

@@ -115,9 +115,7 @@ for W in (1, 2, 4, 16):
     n = 16 // W
     means = g.reshape(64 // n, n, -1, W, 3).mean((1, 3))  # batches of W streams, n steps each: [.., .., 3]
     measured = means.square().sum(-1).mean() / (size / 16)
-    print(
-        f"{W:2d} streams of {n:2d} steps: variance {measured:.2f} times that of independent ones, by (8.2) {inflation(n):.2f}"
-    )
+    print(f"{W:2d} streams of {n:2d} steps: {measured:.2f} times the variance of independent ones, (8.2): {inflation(n):.2f}")
 
 # %% [markdown]
 # The same number of samples, less noise. But the price of cutting a stream into pieces is that the critic is asked after every piece.
@@ -250,8 +248,9 @@ for W in (1, 2, 4, 16):
 # 2. Go on for $t_{\max}$ steps with $\pi_{\theta'}$.
 # 3. $R \leftarrow V_{\phi'}(s)$ of the state reached, or 0 after an end. From the last step to the first, with $R$ a number:
 #
-# $$R \leftarrow r_t + \gamma R, \qquad d\theta \leftarrow d\theta + (R - V_{\phi'}(s_t))\, \nabla \log \pi_{\theta'}(a_t|s_t), \qquad
-# d\phi \leftarrow d\phi + \nabla \tfrac12 \big(R - V_{\phi'}(s_t)\big)^2 \tag{8.5}$$
+# $$\begin{aligned} R &\leftarrow r_t + \gamma R, \\
+# d\theta &\leftarrow d\theta + \big(R - V_{\phi'}(s_t)\big)\, \nabla \log \pi_{\theta'}(a_t|s_t), \\
+# d\phi &\leftarrow d\phi + \nabla \tfrac12 \big(R - V_{\phi'}(s_t)\big)^2 \end{aligned} \tag{8.5}$$
 #
 # 4. Climb along $d\theta$, descend along $d\phi$, from wherever the others have taken $\theta$ and $\phi$ meanwhile.
 #
@@ -355,13 +354,11 @@ for delay in (0, 1, 3, 7, 15):
     limit = figures_08.stable_step(delay)
     roots = [abs(np.roots([1, -1, *[0] * (delay - 1), limit])).max() if delay else abs(1 - limit)]
     below, above = (abs(descend(factor * limit, delay, 4000)[-1]) < 0.1 for factor in (0.95, 1.05))
-    print(
-        f"staleness {delay:2d}: limit {limit:.3f}, largest root there {roots[0]:.6f}; 5 % below stable: {below}, above: {above}"
-    )
+    print(f"staleness {delay:2d}: limit {limit:.3f}, largest |z| {roots[0]:.4f}; 5 % below stable: {below}, above: {above}")
 
 # %% [markdown]
-# One update late halves it, and $W$ workers, $d = W - 1$, divide it by about $1.3\, W$. That is why the orange curve at the top broke. A remedy
-# suggests itself, a step of
+# One update late halves it, and $W$ workers, $d = W - 1$, divide it by about $1.3\, W$. That is why the orange curve
+# at the top breaks when steps are long. A remedy suggests itself, a step of
 #
 # $$\alpha_k = \frac{\alpha}{1 + d_k} \tag{8.9}$$
 #

@@ -112,8 +112,8 @@ plain = {size: run(f"not clipped, {size}", "biased", clip=1e6, step_size=size) f
 # %%
 for size, each in plain.items():
     last, kl = each.window("return", 3)[:, -1], each.metrics["kl"]
-    print(f"step size {size}: return at the end {last.mean():3.0f}, worst learner {last.min():3.0f}; ", end="")
-    print(f"KL of an update: mean {kl.mean():.3f}, largest {kl.max():.1f} nats")
+    print(f"step size {size}: return at the end {last.mean():3.0f}, worst learner {last.min():3.0f};")
+    print(f"    KL of an update: mean {kl.mean():.3f}, largest {kl.max():.1f} nats")
 
 # %% [markdown]
 # At full budget the long steps start faster than the short ones and then stall near a return of 200, with learners that have forgotten
@@ -253,14 +253,14 @@ widgets.predict(
 
 # %%
 cases = {"clip, 4 epochs": after(0.2, 4), "no clip, 1 epoch": after(1e6, 1), "no clip, 10 epochs": found["not clipped"]}
+print(f"{'':18s}  true KL" + "".join(f"   {k} is off,  < 0" for k in ("k1", "k2", "k3")))
 for name, case in cases.items():
     x, kl = (each[:, :128] for each in case)
     truth = kl.mean(1)
-    three = {"k1": -x.mean(1), "k2": x.square().mean(1) / 2, "k3": ppo.approximate_kl(x)}
-    print(f"{name:20s} KL {truth.mean():.4f}", end="")
-    for label, guess in three.items():
+    print(f"{name:18s}   {truth.mean():.4f}", end="")
+    for guess in (-x.mean(1), x.square().mean(1) / 2, ppo.approximate_kl(x)):
         error = (guess - truth).square().mean().sqrt()
-        print(f" | {label}: off by {error:7.4f}, below 0 in {(guess < 0).double().mean():3.0%}", end="")
+        print(f"     {error:7.4f}, {(guess < 0).double().mean():4.0%}", end="")
     print()
 
 # %% [markdown]
@@ -299,8 +299,10 @@ plots.show(picture, "With short steps the clip only holds back. It is there to m
 # %%
 for size, each in clipped.items():
     last, kl = each.window("return", 3)[:, -1], each.metrics["kl"]
-    print(f"step size {size}: return at the end {last.mean():3.0f}, worst learner {last.min():3.0f}; ", end="")
-    print(f"KL of an update: mean {kl.mean():.3f}, largest {kl.max():.2f}; clipped {each.metrics['clip_fraction'].mean():.0%}")
+    print(f"step size {size}: return at the end {last.mean():3.0f}, worst learner {last.min():3.0f};")
+    print(
+        f"    KL of an update: mean {kl.mean():.3f}, largest {kl.max():.2f}; clipped {each.metrics['clip_fraction'].mean():.0%}"
+    )
 
 # %% [markdown]
 # Look at the left half first: at 0.001 the clip *costs* return, at full budget. Nobody went too far, and it held back
@@ -531,7 +533,7 @@ broken = run(loss=no_minimum)
 for name, each in (("PPO", clipped[1e-2]), ("no minimum", broken)):
     last, kl = each.window("return", 3)[:, -1], each.metrics["kl"]
     print(
-        f"{name}: return at the end {last.mean():.0f}, worst learner {last.min():.0f}; KL of an update: largest {kl.max():.2f}"
+        f"{name}: return at the end {last.mean():.0f}, worst learner {last.min():.0f}; largest KL of an update {kl.max():.2f}"
     )
 
 # %% [markdown]

@@ -239,7 +239,7 @@ one_each({"by the program": each})
 # In `pgcourse/stochastic.py` step 4 reads:
 
 # %%
-Code(inspect.getsource(Graph.surrogate), language="python")
+Code(textwrap.dedent(inspect.getsource(Graph.surrogate)), language="python")
 
 # %% [markdown]
 # ## 4. The mountain draws its own arrows
@@ -503,8 +503,8 @@ plots.show(
 # %%
 unbiased = [name for name in names if name not in by_design]
 worst = max(unbiased, key=z.get)
-print(f"{len(unbiased)} unbiased ones, two slopes each: at most {z[worst]:.1f} standard errors off ({worst})")
-print(f"{len(by_design)} biased ones: up to {max(z[name] for name in by_design):.0f}")
+print(f"{len(unbiased)} unbiased, two slopes each: at most {z[worst]:.1f} standard errors off ({worst})")
+print(f"{len(by_design)} biased: up to {max(z[name] for name in by_design):.0f}")
 
 # %% [markdown]
 # Not every weight has all derivatives. Where one has only the first, a second one would be silently wrong, so:

@@ -78,7 +78,7 @@ def tradeoff(
     advantage = exact.advantage(mdp, policy, discount)[state]
     left.plot(places - 0.12, advantage, "o", color=COLORS["exact"], markersize=9, label="exact advantage")
     left.set_xticks(places, mdp.actions)
-    left.set(ylim=(-1.6, 1.1), ylabel="advantage", title="At the marked cell")
+    left.set(ylim=(-2.1, 1.1), ylabel="advantage", title="At the marked cell")
     plots.legend(left, **figures.BELOW)
     bias, spread = _over_decays(mdp, policy, discount, critic_error, seed).T
     for (name, color), y in zip(CURVES.items(), (bias, spread, bias + spread), strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
 from torch import Tensor
 
 from . import figures, plots
@@ -174,4 +175,5 @@ def curves(ax: Axes, runs: Mapping[str, tuple[History, int]], paints: Sequence[s
         x, y = plots.common_grid(history.steps[:, known], y[:, known])
         plots.band(ax, x, y, label=name, color=paint, thin=False)
     ax.set(xlabel="environment steps", ylabel="return per episode")
+    ax.xaxis.set_major_formatter(EngFormatter())
     plots.legend(ax, **figures.BELOW)

@@ -140,7 +140,7 @@ def comparison(
     left.axvline(0, color=COLORS["exact"], linewidth=1.5)
     left.set_yticks(range(len(bias)), [name.replace("_", " ") for name in list(bias)[::-1]])
     left.set(xlabel="bias / length of the gradient", title="Bias")
-    right.set(xscale="log", xlabel="variance x evaluations of f", title="Noise at equal cost", yticks=range(len(bias)))
+    right.set(xscale="log", xlabel="variance x evaluations", title="Noise at equal cost", yticks=range(len(bias)))
     right.set_yticklabels([])
     right.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     right.xaxis.set_major_formatter(FormatStrFormatter("%g"))

@@ -28,7 +28,14 @@ QUESTIONS = ("widgets.predict(", "widgets.quiz(")
 
 MATHJAX = """window.MathJax = {
   tex: {inlineMath: [["$", "$"]], displayMath: [["$$", "$$"]], processEscapes: true},
-  options: {enableMenu: false}
+  options: {enableMenu: false},
+  startup: {pageReady: () => MathJax.startup.defaultPageReady().then(() => {
+    // An equation wider than the page would hide its number: rather a little smaller. On a phone it still scrolls.
+    for (const equation of document.querySelectorAll('mjx-container[display="true"]')) {
+      for (let size = 95; equation.scrollWidth > equation.clientWidth && size >= 75; size -= 5)
+        equation.style.fontSize = size + "%";
+    }
+  })}
 };"""
 
 PAGE = """<!DOCTYPE html>

@@ -507,6 +507,20 @@ def test_a_page_is_whole_without_a_network(pages, chrome, width):
     page.close()
 
 
+@pytest.mark.browser
+def test_an_equation_wider_than_the_page_shrinks_until_its_number_is_seen(chrome, tmp_path):
+    path = tmp_path / "wide.html"
+    wide, narrow = (rf"$$ {' + '.join(count * 'x')} \tag{{1.{count}}} $$" for count in (19, 3))
+    path.write_text(render.document("Wide", f"<p>{wide}</p><p>{narrow}</p>"))
+    page, _ = open_page(chrome, path)
+    equations = page.locator('mjx-container[display="true"]')
+    assert equations.evaluate_all("all => all.map(e => e.scrollWidth <= e.clientWidth)") == [True, True]
+    sizes = equations.evaluate_all("all => all.map(e => e.style.fontSize)")
+    assert 75 <= int(sizes[0].rstrip("%")) < 100
+    assert sizes[1] == ""
+    page.close()
+
+
 # The course itself
 
 
