@@ -354,7 +354,7 @@ for delay in (0, 1, 3, 7, 15):
     limit = figures_08.stable_step(delay)
     roots = [abs(np.roots([1, -1, *[0] * (delay - 1), limit])).max() if delay else abs(1 - limit)]
     below, above = (abs(descend(factor * limit, delay, 4000)[-1]) < 0.1 for factor in (0.95, 1.05))
-    print(f"staleness {delay:2d}: limit {limit:.3f}, largest |z| {roots[0]:.4f}; 5 % below stable: {below}, above: {above}")
+    print(f"staleness {delay:2d}: limit {limit:.3f}, largest |z| {roots[0]:.3f}; 5 % below stable: {below}, above: {above}")
 
 # %% [markdown]
 # One update late halves it, and $W$ workers, $d = W - 1$, divide it by about $1.3\, W$. That is why the orange curve

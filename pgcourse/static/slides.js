@@ -114,6 +114,7 @@
   // Formulas that are wider than a slide get smaller type.
   function narrow(blocks) {
     for (const formula of blocks.flatMap((block) => [...block.querySelectorAll('mjx-container[display="true"]')])) {
+      formula.style.fontSize = ""; // render.py's size is for a page
       const share = formula.clientWidth / formula.scrollWidth;
       if (share < 1) formula.style.fontSize = `${Math.floor(100 * share)}%`;
     }
