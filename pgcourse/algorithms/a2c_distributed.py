@@ -170,6 +170,8 @@ def main(
             torch.cuda.set_device(device)
         dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=PATIENCE)
     policy, history = train(make(environment), config, Rng(range(seed, seed + replicas), device=device))
+    for stop in (signal.SIGTERM, signal.SIGINT):  # they would only cut short what is to be written
+        signal.signal(stop, signal.SIG_IGN)
     rank, size = rank_and_size()
     try:
         average(torch.zeros(1, device=device))

@@ -89,7 +89,12 @@ def train(env, *arguments):
     env = Poisoned() if {poisoned} and dist.get_rank() == 1 else env
     return module_train(env, *arguments, progress=progress)
 
+def save(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)  # torchrun says stop, and at the worst moment
+    torch_save(*arguments)
+
 module_train, module.train = module.train, train
+torch_save, torch.save = torch.save, save
 module.command_line()
 """
 
