@@ -90,14 +90,11 @@ def preprocess(screen):
     return ((field != 144) & (field != 109) & (field != 0)).astype(float)
 
 
-if atari is None:
-    print("Not recorded yet: python benchmarks/pong.py --record-ale")
-else:
-    earlier, later = atari["screens"]
-    picture, axes = plots.figure(8.5, 3.4, columns=3)
-    change = preprocess(later) - preprocess(earlier)
-    figures_06.pictures(axes, {"Atari's screen": later, "preprocessed": preprocess(later), "what has changed": change})
-    plots.show(picture, "100,800 numbers in, 6,400 out, nearly all of them 0. (Two screens of a recorded game.)")
+earlier, later = atari["screens"]
+picture, axes = plots.figure(8.5, 3.4, columns=3)
+change = preprocess(later) - preprocess(earlier)
+figures_06.pictures(axes, {"Atari's screen": later, "preprocessed": preprocess(later), "what has changed": change})
+plots.show(picture, "100,800 numbers in, 6,400 out, nearly all of them 0. (Two screens of a recorded game.)")
 
 # %% [markdown]
 # ## 2. A picture of zeros
@@ -423,22 +420,18 @@ plots.show(picture, "At full budget: the searches are still about where they beg
 
 # %%
 record = pong.recorded("pong")
-if record is None or "convolutional_steps" not in record:
-    print("Not recorded yet, or not whole: python benchmarks/pong.py --record")
-if record is not None:
-    about = json.loads(str(record["about"]))
-    kinds = {name: color for name, color in (("dense", "score_function"), ("convolutional", "other")) if f"{name}_steps" in record}
-    runs = {f"{name}, recorded": (record[f"{name}_steps"], record[f"{name}_return"]) for name in kinds}
-    for name in kinds:
-        end = record[f"{name}_return"][:, -10:].mean(1)
-        print(f"{name:14s} {len(end)} seeds, {record[f'{name}_steps'][-1]:,.0f} decisions each: {end.mean():.2f} a point,")
-        print(f"{'':15s}from {end.min():.2f} to {end.max():.2f}; {about['cpu seconds'][name]} CPU seconds, {about['date']}")
+about = json.loads(str(record["about"]))
+kinds = {"dense": "score_function", "convolutional": "other"}
+runs = {f"{name}, recorded": (record[f"{name}_steps"], record[f"{name}_return"]) for name in kinds}
+for name in kinds:
+    end = record[f"{name}_return"][:, -10:].mean(1)
+    print(f"{name:14s} {len(end)} seeds, {record[f'{name}_steps'][-1]:,.0f} decisions each: {end.mean():.2f} a point,")
+    print(f"{'':15s}from {end.min():.2f} to {end.max():.2f}; {about['cpu seconds'][name]} CPU seconds, {about['date']}")
 
 # %%
-if record is not None:
-    picture, ax = plots.figure(8, 5)
-    figures_06.curves(ax, runs, dict(zip(runs, kinds.values(), strict=True)))
-    plots.show(picture, "Recorded. The convolution learns from fewer games: what it learns about a ball in one place, it knows in all.")
+picture, ax = plots.figure(8, 5)
+figures_06.curves(ax, runs, dict(zip(runs, kinds.values(), strict=True)))
+plots.show(picture, "Recorded. The convolution learns from fewer games: what it learns about a ball in one place, it knows in all.")
 
 # %% [markdown]
 # A ball that is 4 rows higher lights other pixels, and the dense layer has to learn it there anew. The convolution has the same
@@ -450,24 +443,19 @@ if record is not None:
 # The same policy and the same update on the real game, `envs.make("atari-pong")`, through Gymnasium and the Arcade Learning
 # Environment (`pip install pgcourse[atari]`). Four frames pass between two decisions, and at each frame the
 # console goes on with the action before, with probability 1/4. A run takes hours or days, so it is recorded, with what the
-# machine had to spare, and it is **one seed**:
-# look at it as at a film, not as at evidence.
+# machine had to spare and a step size that was lowered on the way, and it is **one seed**: look at it as at a film, not as at evidence.
 
 # %%
-if atari is None:
-    print("Not recorded yet: python benchmarks/pong.py --record-ale")
-else:
-    story, point = json.loads(str(atari["about"])), atari["return"]
-    decisions, window = atari["decisions"].sum(), max(1, min(20, len(point) // 4))
-    print(f"recorded {story['date']}: {decisions:,.0f} decisions = {4 * decisions:,.0f} frames, {atari['games'].sum():,.0f} games")
-    print(f"{story['cpu hours']:.2f} CPU hours; a point pays {point[:window].mean():.3f} at first and {point[-window:].mean():.3f} at last")
+story, point = json.loads(str(atari["about"])), atari["return"]
+decisions = atari["decisions"].sum()
+print(f"recorded {story['date']}: {decisions:,.0f} decisions = {4 * decisions:,.0f} frames, {atari['games'].sum():,.0f} games")
+print(f"{story['cpu hours']:.2f} CPU hours; a point pays {point[:20].mean():.3f} at first and {point[-20:].mean():.3f} at last")
 
 # %%
-if atari is not None and len(atari["return"]) > 10:
-    picture, ax = plots.figure(8, 4.6)
-    runs = {"Atari's Pong, recorded": (atari["decisions"].cumsum(), atari["return"][None])}
-    figures_06.curves(ax, runs, {"Atari's Pong, recorded": "score_function"}, window=max(1, len(point) // 100))
-    plots.show(picture, "Recorded, one seed, unfinished where the line ends: 0 is a draw with Atari's player, -1 loses every point.")
+picture, ax = plots.figure(8, 4.6)
+runs = {"Atari's Pong, recorded": (atari["decisions"].cumsum(), point[None])}
+figures_06.curves(ax, runs, {"Atari's Pong, recorded": "score_function"}, window=max(1, len(point) // 100))
+plots.show(picture, "Recorded, one seed, unfinished where the line ends: 0 is a draw with Atari's player, -1 loses every point.")
 
 # %% [markdown]
 # Beside it, what others report. Karpathy (2016): about 8,000 games in three nights on a laptop, then slightly better than

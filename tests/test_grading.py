@@ -579,6 +579,17 @@ def test_printing_is_shown_and_no_error(capsys):
     assert said.err == ""
 
 
+def test_what_torch_warns_itself_of_is_not_shown_but_what_it_warns_the_student_of_is():
+    @named("episode_log_probability")
+    def warns(log_probability, valid):
+        for whose in ("torch.jit._script", "answer"):
+            warnings.warn_explicit(f"old, {whose}", DeprecationWarning, "file.py", 1, module=whose)
+        return (log_probability * valid).sum(0)
+
+    outcome = judge(find("episode_log_probability"), warns, 0)
+    assert (outcome.status, outcome.warned) == ("passed", "old, answer")
+
+
 def test_the_same_warning_is_shown_once():
     @named("episode_log_probability")
     def warns(log_probability, valid):

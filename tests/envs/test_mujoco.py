@@ -232,10 +232,7 @@ assert (env.picture(torch.full_like(state, torch.nan)) == 255).all()
 @pytest.mark.parametrize("task", ["Hopper-v5", "HalfCheetah-v5", "InvertedDoublePendulum-v5"])
 def test_recorded_runs_are_what_ppo_does(task):
     """The first rollouts of two of the seeds, again: the recorded returns, to what rounding makes of them."""
-    try:
-        runs = recorded(task)
-    except FileNotFoundError:
-        pytest.skip("not recorded yet: python benchmarks/locomotion.py --record")
+    runs = recorded(task)
     about = json.loads(str(runs["about"]))
     assert about["command"] == "python benchmarks/locomotion.py --record"
     assert runs["return"].shape == runs["steps"].shape == (len(runs["test"]), 488)
