@@ -37,8 +37,6 @@ ALE = pong.Config(environments=32, steps=512, discount=0.93, step_size=2e-3)
 """Our settings for Atari's Pong: an update from 16,384 decisions, some 350 points; a ball takes twice as long as in ours."""
 NETWORKS = {"dense": pong.Config(), "convolutional": pong.Config(network="convolutional", hidden=32, iterations=80)}
 """Both policies, in our simulator."""
-SHOWN = 12
-"""Filters of the first layer that are kept."""
 
 
 def write(path: Path, about: dict, **arrays) -> None:
@@ -136,13 +134,12 @@ class Run:
         torch.save({"run": kept, "policy": self.policy.state_dict(), "adam": adam}, part)
         os.replace(part, checkpoint)
         rows = np.array(self.rows, dtype=np.float32)
-        filters, signs = strongest(self.policy)
         command = "python benchmarks/pong.py --record-ale"
         more = {"cpu hours": self.cpu / 3600, "starts": self.starts, "seed": self.seed, "frames a decision": 4}
         more |= {"step sizes": self.step_sizes}
         told = about(command, **more)
         columns = {name.replace(" ", "_"): rows[:, i] for i, name in enumerate(self.NAMES)}
-        write(out, told, filters=filters, signs=signs, screens=screens(), **columns)
+        write(out, told, screens=screens(), **columns)
         print(f"{len(rows)} updates, {self.cpu / 3600:.2f} CPU hours, {np.nanmean(rows[-20:, 2]):.3f} a point", flush=True)
 
     @classmethod
@@ -155,16 +152,6 @@ class Run:
                 parameter.copy_(held["policy"][name])
         vars(run.optimizer).update(held["adam"])
         return run
-
-
-def strongest(policy: policies.Pixels) -> tuple[np.ndarray, np.ndarray]:
-    """The filters that count most in the first replica's choice, int8 [SHOWN, 80, 80], and which way each pushes, +1 down."""
-    first, last = policy.first.weight[0, 1:].detach(), policy.last.weights[0][0].detach()
-    push = last[:, 1] - last[:, 0]  # [units]
-    order = (push.abs() * first.norm(dim=0)).argsort(descending=True)[:SHOWN]
-    chosen = first[:, order].T
-    scaled = (127 * chosen / chosen.abs().amax(1, keepdim=True)).round()
-    return scaled.to(torch.int8).reshape(-1, atari.SIZE, atari.SIZE).numpy(), push[order].sign().to(torch.int8).numpy()
 
 
 def screens() -> np.ndarray:

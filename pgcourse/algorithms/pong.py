@@ -126,8 +126,7 @@ def recorded(name: str) -> dict[str, np.ndarray]:
 
     pong: for each network, "dense" and "convolutional", NETWORK_return and NETWORK_steps_per_point [16 seeds, update] and
     NETWORK_steps [update]. pong_ale, one seed: of each update decisions, points, return, games, score and steps_per_point
-    [update]; the strongest filters of the first layer, int8 [12, 80, 80], and which way each pushes, signs [12]; two screens
-    in a row, uint8 [2, 210, 160, 3]. Both: about, when and how, as JSON.
+    [update]; two screens in a row, uint8 [2, 210, 160, 3]. Both: about, when and how, as JSON.
     """
     with np.load(Path(__file__).parent.parent / "recorded" / f"{name}.npz", allow_pickle=False) as file:
         return dict(file)
